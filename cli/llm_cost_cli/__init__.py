@@ -1,0 +1,1 @@
+"""The `llm-cost` command: runs the services, speaks gRPC to them, shows the demo."""

@@ -1,0 +1,1 @@
+"""The OTLP processor: prices GenAI spans, aggregates metrics, settles spend."""

@@ -1,0 +1,1 @@
+"""What each user and plan tier of an LLM product costs to serve, and limits that hold."""

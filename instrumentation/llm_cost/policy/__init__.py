@@ -1,0 +1,1 @@
+"""May they call: the client of the policy service."""

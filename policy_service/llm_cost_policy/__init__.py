@@ -1,0 +1,1 @@
+"""The policy service: may this user make this call, and what did it cost."""
