@@ -1,6 +1,7 @@
 """What every test has: faults of ours fail the test instead of being swallowed."""
 
 import pytest
+
 from llm_cost import faults
 
 
