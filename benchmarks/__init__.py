@@ -1,0 +1,1 @@
+"""Measurements of this project. They print; they never pass or fail on time."""
