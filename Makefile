@@ -8,6 +8,7 @@ PYTHON ?= python3
 .PHONY: install packages check test demo bench proto prices dashboards collector collector-validate clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
+	tools/install_packages.sh python3-venv="$(PYTHON) -c 'import ensurepip'"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,dashboards]" --group dev

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# Debian packages that the tests need. Installs only what is missing, and only as root.
+# The Debian packages named as arguments whose command is missing: PACKAGE=COMMAND ...
+# Installs only as root; otherwise says what is needed and stops. Without arguments: what the tests need.
 set -euo pipefail
+[ $# -gt 0 ] || set -- prometheus="command -v prometheus"
 missing=()
-command -v prometheus >/dev/null || missing+=(prometheus)
+for wanted in "$@"; do
+  eval "${wanted#*=}" >/dev/null 2>&1 || missing+=("${wanted%%=*}")
+done
 [ ${#missing[@]} -eq 0 ] && exit 0
 if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-  echo "the tests need: ${missing[*]}; install them with your package manager" >&2
+  echo "missing: ${missing[*]}; install with your package manager and run this again" >&2
   exit 1
 fi
 export DEBIAN_FRONTEND=noninteractive
