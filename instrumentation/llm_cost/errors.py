@@ -57,3 +57,14 @@ class PolicyBlocked(LlmCostError):
         self.resets_at = resets_at
         self.reason = reason
         self.rule = rule
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # By state: a worker's exception travels to its parent pickled, and the default way
+        # would call the constructor without its keywords.
+        return _unpickled, (self.args, self.__dict__)
+
+
+def _unpickled(args: tuple[object, ...], state: dict[str, object]) -> PolicyBlocked:
+    error = PolicyBlocked.__new__(PolicyBlocked, *args)
+    error.__dict__.update(state)
+    return error

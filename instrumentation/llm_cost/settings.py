@@ -62,6 +62,12 @@ class Settings:
         return self.on_unavailable.get(tier) or self.on_unavailable[EVERY_OTHER_TIER]
 
 
+def names_a_policy_endpoint(environment: Mapping[str, str] | None = None) -> bool:
+    """Return whether limits are asked for, even where the rest cannot be read."""
+    env = os.environ if environment is None else environment
+    return bool(env.get(POLICY_ENDPOINT, "").strip())
+
+
 def _whole(env: Mapping[str, str], name: str, default: int, largest: int) -> int:
     text = env.get(name, "").strip()
     if not text:
