@@ -82,7 +82,9 @@ DECISIONS_PER_S = {
     ("pro", "dry_run"): 0.04,
     ("enterprise", "allow"): 1.0,
 }
-TOP_USER_COUNT = 15
+ENTERPRISE_USERS_SPEND_USD = (244.0, 150.0, 110.0, 86.0, 60.0)
+PRO_USERS_SPEND_USD = (18.4, 17.2, 16.5, 15.1, 13.9, 13.0, 12.4, 11.8)
+TOP_USERS_SPEND_USD = ENTERPRISE_USERS_SPEND_USD + PRO_USERS_SPEND_USD
 BUCKETS_S = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 CACHED_SHARE = 0.4
 
@@ -94,11 +96,6 @@ _CALL_LABELS = (
     names.LABEL_OPERATION,
 )
 _MONTH = "month"
-
-
-def top_user_spend_usd(rank: int) -> float:
-    """What the user of that rank has spent, counted from 0."""
-    return 244.0 - 16 * rank
 
 
 class KnownSpend(Collector):
@@ -203,9 +200,9 @@ def _top_users() -> Metric:
         "Known.",
         labels=(names.LABEL_USER_ID, names.LABEL_TIER, names.LABEL_WINDOW),
     )
-    for rank in range(TOP_USER_COUNT):
-        tier = "enterprise" if rank < 5 else "pro"
-        gauge.add_metric([f"user-{rank:04}", tier, _MONTH], top_user_spend_usd(rank))
+    for rank, spend_usd in enumerate(TOP_USERS_SPEND_USD):
+        tier = "enterprise" if rank < len(ENTERPRISE_USERS_SPEND_USD) else "pro"
+        gauge.add_metric([f"user-{rank:04}", tier, _MONTH], spend_usd)
     return gauge
 
 
