@@ -2,7 +2,7 @@
 
 Exclusive: every billed unit stands in exactly one field, so that a price is a sum of
 products and nothing is counted twice. Providers report overlapping totals; each file in
-`providers/` states its provider's rule and subtracts.
+`providers/` states its provider's rule; `Usage.from_totals` does the subtracting.
 """
 
 from collections.abc import Mapping
@@ -65,3 +65,103 @@ class Usage(NamedTuple):
     def from_buckets(cls, buckets: Mapping[str, int]) -> Self:
         """Return the usage for `buckets`; names that no field has are left out, never raised."""
         return cls(**{name: buckets[name] for name in cls._fields if name in buckets})
+
+    @classmethod
+    def from_totals(
+        cls,
+        *,
+        input_tokens: int = 0,
+        output_tokens: int = 0,
+        cache_read_tokens: int = 0,
+        cache_write_tokens: int = 0,
+        cache_write_1h_tokens: int = 0,
+        output_reasoning_tokens: int = 0,
+        input_audio_tokens: int = 0,
+        input_image_tokens: int = 0,
+        input_video_tokens: int = 0,
+        cache_read_audio_tokens: int = 0,
+        cache_read_image_tokens: int = 0,
+        output_audio_tokens: int = 0,
+        output_image_tokens: int = 0,
+        output_video_tokens: int = 0,
+        **counts: int,
+    ) -> Self:
+        """Return the exclusive buckets of inclusive totals; `counts` are the other buckets.
+
+        `input_tokens` includes everything read from or written to a cache and every modality;
+        `cache_write_tokens` includes `cache_write_1h_tokens`; `input_audio_tokens` includes
+        `cache_read_audio_tokens` (image likewise); `output_tokens` includes reasoning and
+        every modality. A part that exceeds its whole is cut to it and a negative count is 0:
+        an inconsistent report is never an error, and no token is counted twice.
+        """
+        others = _other_buckets(counts) if counts else _NO_OTHERS
+        write = cache_write_tokens - cache_write_1h_tokens
+        text = input_tokens - cache_read_tokens - cache_write_tokens
+        out = output_tokens - output_reasoning_tokens
+        in_modal = input_audio_tokens or input_image_tokens or input_video_tokens
+        in_modal = in_modal or cache_read_audio_tokens or cache_read_image_tokens
+        out_modal = output_audio_tokens or output_image_tokens or output_video_tokens
+        # One sign for all: it is negative exactly when some count or difference is.
+        signs = text | cache_read_tokens | write | cache_write_1h_tokens
+        signs |= out | output_reasoning_tokens
+        if not (in_modal or out_modal) and signs >= 0:
+            inputs: tuple[int, ...] = (
+                text,
+                0,
+                0,
+                0,
+                cache_read_tokens,
+                0,
+                0,
+                write,
+                cache_write_1h_tokens,
+            )
+            outputs: tuple[int, ...] = (out, output_reasoning_tokens, 0, 0, 0)
+            return tuple.__new__(cls, inputs + outputs + others)
+        inputs = _input_buckets(
+            input_tokens,
+            cache_read=(cache_read_tokens, cache_read_audio_tokens, cache_read_image_tokens),
+            cache_write=(cache_write_tokens, cache_write_1h_tokens),
+            modalities=(input_audio_tokens, input_image_tokens, input_video_tokens),
+        )
+        modal = (output_audio_tokens, output_image_tokens, output_video_tokens)
+        outputs = _shares(output_tokens, (output_reasoning_tokens, *modal))
+        return tuple.__new__(cls, inputs + outputs + others)
+
+
+_OTHERS = Usage._fields[14:]
+_NO_OTHERS: tuple[int, ...] = (0,) * len(_OTHERS)
+
+
+def _other_buckets(counts: Mapping[str, int]) -> tuple[int, ...]:
+    """Return the buckets that are not tokens; a name that is none of them is a TypeError."""
+    if unknown := counts.keys() - set(_OTHERS):
+        raise TypeError(f"{sorted(unknown)} are no buckets of Usage; use one of {_OTHERS}")
+    return tuple(max(counts.get(name, 0), 0) for name in _OTHERS)
+
+
+def _shares(whole: int, parts: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what is left of `whole` after `parts`, then each part, cut to what was left."""
+    left, cut = max(whole, 0), []
+    for part in parts:
+        share = min(max(part, 0), left)
+        cut.append(share)
+        left -= share
+    return left, *cut
+
+
+def _input_buckets(
+    total: int,
+    *,
+    cache_read: tuple[int, int, int],
+    cache_write: tuple[int, int],
+    modalities: tuple[int, int, int],
+) -> tuple[int, ...]:
+    """Return the nine input buckets of inclusive totals that overlap or do not fit."""
+    fresh, read, write = _shares(total, (cache_read[0], cache_write[0]))
+    read_text, read_audio, read_image = _shares(read, cache_read[1:])
+    write_default, write_1h = _shares(write, cache_write[1:])
+    audio, image, video = modalities
+    # A modality's total holds its cached tokens, which stand in their own buckets.
+    apart = _shares(fresh, (audio - read_audio, image - read_image, video))
+    return (*apart, read_text, read_audio, read_image, write_default, write_1h)
