@@ -80,6 +80,11 @@ METRIC_TIER_LIMIT_USD: Final = "llm_tier_limit_usd"
 METRIC_TIER_USERS_OVER: Final = "llm_tier_users_over"  # label threshold: 80 | 100
 METRIC_TIER_REVENUE_USD: Final = "llm_tier_revenue_usd"
 METRIC_TIER_MARGIN_USD: Final = "llm_tier_margin_usd"
+METRIC_LEDGER_COMMITS: Final = "llm_policy_ledger_commits_total"
+METRIC_LEDGER_COMMIT_SECONDS: Final = "llm_policy_ledger_commit_seconds_total"
+METRIC_LEDGER_CONFLICTS: Final = "llm_policy_ledger_conflicts_total"
+METRIC_LEDGER_QUEUE: Final = "llm_policy_ledger_queue_length"
+METRIC_LEDGER_ROWS: Final = "llm_policy_ledger_rows"
 
 LABEL_TIER: Final = "tier"
 LABEL_PROVIDER: Final = "provider"
