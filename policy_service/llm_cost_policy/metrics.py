@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from llm_cost import attributes as names
 from llm_cost.errors import ConfigurationError
 from llm_cost.money import usd_display
+from llm_cost.policy.decision import Action
 from llm_cost_policy.ledger import Health, Ledger, StoreUnavailable, TierPeriod, UserPeriod
 from llm_cost_policy.reports import TierRow, ranked_users, tier_rows
 
@@ -44,7 +45,7 @@ class LedgerCollector(Collector):
         return []
 
     def _read(self) -> Iterator[Metric]:
-        yield from _health_metrics(self._ledger.health())
+        yield from _health_metrics(self._ledger.health(), self._ledger.rules.policy.tiers)
         period = self._ledger.period_of("")
         assert period is not None  # there always is a current one
         try:
@@ -59,13 +60,15 @@ class LedgerCollector(Collector):
         yield _top_users([row.user for row in users], window)
 
 
-def _health_metrics(health: Health) -> Iterator[Metric]:
+def _health_metrics(health: Health, tiers: Iterable[str]) -> Iterator[Metric]:
     decisions = CounterMetricFamily(
         names.METRIC_POLICY_DECISIONS,
         "Decisions by what was enforced.",
         labels=(names.LABEL_DECISION, names.LABEL_TIER),
     )
-    for (decision, tier), count in health.decisions.items():
+    # From zero on, so that a rate sees the first blocked call of a tier.
+    zeros = {(action.value, tier): 0 for tier in tiers for action in Action}
+    for (decision, tier), count in {**zeros, **health.decisions}.items():
         decisions.add_metric((decision, tier), count)
     yield decisions
     commits = CounterMetricFamily(names.METRIC_LEDGER_COMMITS, "Commits of the ledger.")

@@ -82,9 +82,9 @@ def _parser(env: Mapping[str, str]) -> argparse.ArgumentParser:
     )
     parser.add_argument("--database", default=env.get(DATABASE, "llm-cost.sqlite"), metavar="FILE")
     for option, name, address in (
-        ("--listen", LISTEN, "127.0.0.1:4320"),
-        ("--admin-listen", ADMIN_LISTEN, "127.0.0.1:4321"),
-        ("--metrics-listen", METRICS_LISTEN, "127.0.0.1:9464"),
+        ("--listen", LISTEN, "127.0.0.1:50151"),
+        ("--admin-listen", ADMIN_LISTEN, "127.0.0.1:50152"),
+        ("--metrics-listen", METRICS_LISTEN, "127.0.0.1:9465"),
     ):
         parser.add_argument(option, default=env.get(name, address), metavar="HOST:PORT")
     parser.add_argument("--policy", default=env.get(POLICY_FILE, ""), metavar="FILE")
@@ -109,6 +109,6 @@ def _check_address(option: str, address: str) -> None:
     host, _, port = address.rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65_535:
         raise ConfigurationError(
-            f"{option} {address!r} is no HOST:PORT; write for example 127.0.0.1:4320, "
+            f"{option} {address!r} is no HOST:PORT; write for example 127.0.0.1:50151, "
             "port 0 for any free one"
         )

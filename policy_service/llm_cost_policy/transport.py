@@ -14,7 +14,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from llm_cost.errors import ConfigurationError
-from llm_cost_policy.ledger import Refused, StoreUnavailable, VersionMismatch
+from llm_cost_policy.ledger import NotThere, Refused, StoreUnavailable, VersionMismatch
 from llm_cost_policy.policy_document import PolicyDocumentError
 from llm_cost_policy.validation import LARGEST_MESSAGE_BYTES, InvalidRequest, parsed
 
@@ -36,6 +36,7 @@ _STATUS_OF: Final = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     PolicyDocumentError: grpc.StatusCode.INVALID_ARGUMENT,
     Refused: grpc.StatusCode.INVALID_ARGUMENT,
+    NotThere: grpc.StatusCode.NOT_FOUND,
     AlreadySettled: grpc.StatusCode.ALREADY_EXISTS,
     VersionMismatch: grpc.StatusCode.ABORTED,
     # Never UNKNOWN: clients take UNKNOWN for a defect and UNAVAILABLE for an outage.

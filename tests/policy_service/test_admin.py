@@ -140,7 +140,9 @@ def test_every_change_is_in_the_history_newest_first(service: PolicyUnderTest) -
     service.admin.DeleteOverride(
         pb.DeleteOverrideRequest(user_id="ada", author="bo", reason="over")
     )
-    service.admin.DeleteOverride(pb.DeleteOverrideRequest(user_id="nobody", author="bo"))
+    with pytest.raises(grpc.RpcError, match="'nobody' has no override") as caught:
+        service.admin.DeleteOverride(pb.DeleteOverrideRequest(user_id="nobody", author="bo"))
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
     entries = list(service.admin.History(pb.HistoryRequest()).entries)
     page = service.admin.History(pb.HistoryRequest(page_size=1, before_id=entries[0].id)).entries
 

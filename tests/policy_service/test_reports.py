@@ -116,3 +116,11 @@ def test_a_user_without_a_call_has_an_empty_row(service: PolicyUnderTest) -> Non
 
     assert (usage.calls, usage.spent_nano_usd, usage.limit_nano_usd) == (0, 0, 5 * USD)
     assert usage.resets_at_unix_ms == 1_796_083_200_000
+
+
+def test_a_refused_claim_of_another_tier_moves_nothing(service: PolicyUnderTest) -> None:
+    service.settle(settlement(call_id.new(), 3 * USD, user_id="ada", tier="pro"))
+    refused = service.reserve("ada", 9 * USD, tier="free")
+
+    assert refused.decision.action == pb.ACTION_BLOCK
+    assert service.usage("ada").tier == "pro"

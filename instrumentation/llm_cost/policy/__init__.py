@@ -42,7 +42,7 @@ def _make_gate() -> Gate:
     return _gates.setdefault(_CURRENT, gate)
 
 
-def _gate_of(wanted: settings.Settings) -> Gate:
+def _gate_of(wanted: "settings.Settings") -> Gate:
     if wanted.policy_endpoint is None:
         return OpenGate()
     from llm_cost.policy.client import PolicyClient  # loads gRPC

@@ -193,6 +193,10 @@ class Refused(Exception):
     """The operation cannot be stored; the message names the field, the value, the way out."""
 
 
+class NotThere(Refused):
+    """There is nothing to change under that name."""
+
+
 class VersionMismatch(Exception):
     """Another policy runs than the one that the caller expected to replace."""
 

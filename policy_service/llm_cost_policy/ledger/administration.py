@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from llm_cost.policy.decision import Action
-from llm_cost_policy.ledger import HistoryEntry, Refused, VersionMismatch
+from llm_cost_policy.ledger import HistoryEntry, NotThere, Refused, VersionMismatch
 from llm_cost_policy.ledger.booking import Book
 from llm_cost_policy.ledger.schema import ACCOUNT
 from llm_cost_policy.policies import Override, Policy, Rules
@@ -107,15 +107,16 @@ def put_override(book: Book, override: Override) -> int:
 
 
 def delete_override(book: Book, user_id: str, *, author: str, reason: str) -> int:
-    """Remove a user's override; without one nothing changes and nothing is recorded."""
+    """Remove a user's override; without one raises `NotThere`."""
     overrides = dict(book.rules.overrides)
     before = overrides.pop(user_id, None)
-    if before is not None:
-        book.cursor.execute(
-            "DELETE FROM override WHERE account = ? AND user_id = ?", (ACCOUNT, user_id)
-        )
-        book.use_rules(Rules(book.rules.policy, book.rules.version, overrides))
-        _record(book, "delete_override", user_id, (author, reason), _json_of(before), "")
+    if before is None:
+        raise NotThere(f"user_id: {user_id!r} has no override; ListOverrides names those who have")
+    book.cursor.execute(
+        "DELETE FROM override WHERE account = ? AND user_id = ?", (ACCOUNT, user_id)
+    )
+    book.use_rules(Rules(book.rules.policy, book.rules.version, overrides))
+    _record(book, "delete_override", user_id, (author, reason), _json_of(before), "")
     return book.rules.version
 
 

@@ -127,7 +127,9 @@ def _first_reserve(book: Book, call: ReserveCall) -> ReserveAnswer:
     counter = book.counters.to_change(decision.period, decision.user_id)
     counter.held_nano_usd += hold_nano_usd
     counter.count(decision.action)
-    counter.note_call(decision.tier, book.now_unix_ms)
+    if not blocked or not counter.tier:
+        # A refused claim of another tier must not move what was spent to it.
+        counter.note_call(decision.tier, book.now_unix_ms)
     rule = book.rule_for(decision.user_id, call.tier)
     warnings = book.warn(counter, rule, counter.posted_nano_usd + counter.held_nano_usd)
     expires = book.now_unix_ms + call.hold_ttl_ms

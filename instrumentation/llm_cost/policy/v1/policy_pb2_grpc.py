@@ -375,7 +375,8 @@ class PolicyAdminServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteOverride(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """NOT_FOUND where the user has none.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

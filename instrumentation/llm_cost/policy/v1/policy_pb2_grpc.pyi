@@ -220,6 +220,7 @@ class PolicyAdminServiceStub:
         llm_cost.policy.v1.policy_pb2.DeleteOverrideRequest,
         llm_cost.policy.v1.policy_pb2.DeleteOverrideResponse,
     ]
+    """NOT_FOUND where the user has none."""
 
     ListOverrides: grpc.UnaryUnaryMultiCallable[
         llm_cost.policy.v1.policy_pb2.ListOverridesRequest,
@@ -256,6 +257,7 @@ class PolicyAdminServiceAsyncStub:
         llm_cost.policy.v1.policy_pb2.DeleteOverrideRequest,
         llm_cost.policy.v1.policy_pb2.DeleteOverrideResponse,
     ]
+    """NOT_FOUND where the user has none."""
 
     ListOverrides: grpc.aio.UnaryUnaryMultiCallable[
         llm_cost.policy.v1.policy_pb2.ListOverridesRequest,
@@ -299,7 +301,8 @@ class PolicyAdminServiceServicer(metaclass=abc.ABCMeta):
         self,
         request: llm_cost.policy.v1.policy_pb2.DeleteOverrideRequest,
         context: _ServicerContext,
-    ) -> typing.Union[llm_cost.policy.v1.policy_pb2.DeleteOverrideResponse, collections.abc.Awaitable[llm_cost.policy.v1.policy_pb2.DeleteOverrideResponse]]: ...
+    ) -> typing.Union[llm_cost.policy.v1.policy_pb2.DeleteOverrideResponse, collections.abc.Awaitable[llm_cost.policy.v1.policy_pb2.DeleteOverrideResponse]]:
+        """NOT_FOUND where the user has none."""
 
     @abc.abstractmethod
     def ListOverrides(
