@@ -9,7 +9,13 @@ from llm_cost.policy.v1 import policy_pb2 as pb
 from llm_cost.policy.v1.policy_pb2_grpc import PolicyServiceStub
 from llm_cost_cli import channels
 from llm_cost_cli.channels import DEADLINE_S
-from llm_cost_cli.reports import tier_document, tiers_table, user_document, users_table
+from llm_cost_cli.reports import (
+    tier_document,
+    tiers_table,
+    unpriced_note,
+    user_document,
+    users_table,
+)
 from llm_cost_cli.terminal import Style
 
 _PAGE_SIZE: Final = 1_000  # the most that one answer holds
@@ -26,7 +32,9 @@ def users(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print(json.dumps({"users": [user_document(user) for user in ranked]}, indent=2))
         return
-    print(users_table(ranked, Style.detect()) if ranked else _NOBODY)
+    style = Style.detect()
+    print(users_table(ranked, style) if ranked else _NOBODY)
+    _print_note(unpriced_note(ranked), style)
 
 
 def ranked_users(
@@ -61,7 +69,13 @@ def tiers(arguments: argparse.Namespace) -> None:
         return
     style = Style.detect()
     print(tiers_table(report.tiers, style) if report.tiers else _NOBODY)
+    _print_note(unpriced_note(report.tiers), style)
     print(style.dim(f"period {report.period}, policy version {report.policy_version}"))
+
+
+def _print_note(note: str, style: Style) -> None:
+    if note:
+        print(style.bold(note))
 
 
 _NOBODY: Final = "nobody has spent anything in this period"

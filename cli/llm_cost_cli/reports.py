@@ -134,6 +134,15 @@ def tiers_table(tiers: Sequence[pb.TierUsage], style: Style) -> str:
     return table(columns, [_tier_row(tier) for tier in tiers], style)
 
 
+def unpriced_note(rows: Iterable[pb.UserUsage] | Iterable[pb.TierUsage]) -> str:
+    """Return a line about calls that the sums lack, "" where they lack none."""
+    calls = sum(row.unpriced_calls for row in rows)
+    if not calls:
+        return ""
+    have = "call has" if calls == 1 else "calls have"
+    return f"! {calls:,} {have} no known price: not in these sums"
+
+
 def _tier_row(tier: pb.TierUsage) -> list[str]:
     revenue = tier_revenue(tier)
     limit = tier_limit(tier)

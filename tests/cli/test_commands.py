@@ -60,7 +60,7 @@ def policy_file(tmp_path: Path) -> Path:
     return path
 
 
-def _spend(service: Service, user_id: str, tier: str, *amounts_nano_usd: int) -> None:
+def _spend(service: Service, user_id: str, tier: str, *amounts_nano_usd: int | None) -> None:
     settlements = [
         pb.Settlement(
             call_id=call_id.new(),
@@ -68,7 +68,7 @@ def _spend(service: Service, user_id: str, tier: str, *amounts_nano_usd: int) ->
             actual_nano_usd=nano_usd,
             provider="openai",
             model="gpt-4o",
-            price_status=pb.PRICE_STATUS_EXACT,
+            price_status=(pb.PRICE_STATUS_UNKNOWN if nano_usd is None else pb.PRICE_STATUS_EXACT),
             usage_source=pb.USAGE_SOURCE_REPORTED,
             outcome=pb.OUTCOME_OK,
             ended_at_unix_ms=time.time_ns() // 1_000_000,
@@ -268,3 +268,15 @@ def test_the_tables_fit_and_show_the_same(run: Any, service: Service, policy_fil
     assert "█████████░  90%" in users
     assert max(map(len, (users + tiers).splitlines())) <= 140
     assert "policy version" in tiers
+
+
+def test_calls_without_a_price_are_told_and_never_pass_for_free(run: Any, service: Service) -> None:
+    before, _ = run("tiers")
+    _spend(service, "grace", "free", None)
+
+    tiers, _ = run("tiers")
+    users, _ = run("users", "--tier", "free")
+
+    assert "no known price" not in before
+    assert "! 1 call has no known price: not in these sums" in tiers
+    assert "! 1 call has no known price: not in these sums" in users
