@@ -70,6 +70,12 @@ class PolicyServicer:
         pending = self._ledger.void(validation.call_id(request.call_id))
         return pb.VoidResponse(released=pending.result(COMMIT_TIMEOUT_S))
 
+    def extend(self, request: pb.ExtendRequest) -> pb.ExtendResponse:
+        """Keep holds of calls that still run."""
+        call_ids, ttl_ms = validation.extended_holds(request)
+        pending = self._ledger.extend(call_ids, ttl_ms)
+        return pb.ExtendResponse(hold_expires_unix_ms=pending.result(COMMIT_TIMEOUT_S))
+
     def get_usage(self, request: pb.GetUsageRequest) -> pb.GetUsageResponse:
         """Report one user."""
         user_id = validation.user_id(request.user_id)
@@ -114,6 +120,7 @@ def handlers(ledger: Ledger) -> grpc.GenericRpcHandler:
             "Settle": unary(pb.SettleRequest, servicer.settle),
             "SettleBatch": unary(pb.SettleBatchRequest, servicer.settle_batch),
             "Void": unary(pb.VoidRequest, servicer.void),
+            "Extend": unary(pb.ExtendRequest, servicer.extend),
             "GetUsage": unary(pb.GetUsageRequest, servicer.get_usage),
             "ListUsers": unary(pb.ListUsersRequest, servicer.list_users),
             "TierReport": unary(pb.TierReportRequest, servicer.tier_report),

@@ -67,10 +67,21 @@ def parsed(kind: type[M], serialized: bytes) -> M:
 
 def reserve_call(request: pb.ReserveRequest) -> ReserveCall:
     """Return the checked call of a Reserve."""
-    ttl_ms = request.hold_ttl_ms
-    if not 0 <= ttl_ms <= LONGEST_HOLD_TTL_MS:
-        raise _refuse("hold_ttl_ms", ttl_ms, f"is not from 0 to {LONGEST_HOLD_TTL_MS}")
-    return _call(request, call_id(request.call_id), ttl_ms or DEFAULT_HOLD_TTL_MS)
+    return _call(request, call_id(request.call_id), _hold_ttl_ms(request.hold_ttl_ms))
+
+
+def extended_holds(request: pb.ExtendRequest) -> tuple[list[bytes], int]:
+    """Return the checked call ids and the time of an Extend."""
+    count = len(request.call_ids)
+    if not 1 <= count <= MOST_SETTLEMENTS:
+        raise _refuse("call_ids", count, f"are not 1 to {MOST_SETTLEMENTS}; send some a time")
+    return [call_id(value) for value in request.call_ids], _hold_ttl_ms(request.hold_ttl_ms)
+
+
+def _hold_ttl_ms(asked_ms: int) -> int:
+    if not 0 <= asked_ms <= LONGEST_HOLD_TTL_MS:
+        raise _refuse("hold_ttl_ms", asked_ms, f"is not from 0 to {LONGEST_HOLD_TTL_MS}")
+    return asked_ms or DEFAULT_HOLD_TTL_MS
 
 
 def check_call(request: pb.CheckRequest) -> ReserveCall:

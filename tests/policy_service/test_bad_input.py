@@ -41,6 +41,20 @@ def test_a_reserve_is_refused_by_field(service: PolicyUnderTest, field: str) -> 
     assert len(details) < 300  # a value is shown shortened
 
 
+BAD_EXTENDS = {
+    "call_ids": pb.ExtendRequest(),
+    "call_id": pb.ExtendRequest(call_ids=[ID, b"short"]),
+    "hold_ttl_ms": pb.ExtendRequest(call_ids=[ID], hold_ttl_ms=10**12),
+}
+
+
+@pytest.mark.parametrize("field", BAD_EXTENDS)
+def test_an_extend_is_refused_by_field(service: PolicyUnderTest, field: str) -> None:
+    details = _refused(lambda: service.policy.Extend(BAD_EXTENDS[field]))
+
+    assert details.startswith(f"{field}: ")
+
+
 BAD_SETTLEMENTS = {
     "call_id": pb.Settlement(),
     "actual_nano_usd": pb.Settlement(call_id=ID, actual_nano_usd=-1),

@@ -126,6 +126,18 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
         assert self.ledger.void(call).result(WAIT_S) == expected
 
+    @rule(calls=st.lists(CALLS, min_size=1, max_size=3), ttl_ms=st.integers(1, 2 * TTL_MS))
+    def extend(self, calls: list[bytes], ttl_ms: int) -> None:
+        expected = []
+        for call in calls:
+            user, amount, expires = self.model.holds.get(call, ("", 0, 0))
+            if expires:
+                expires = max(expires, self.model.now + ttl_ms)
+                self.model.holds[call] = (user, amount, expires)
+            expected.append(expires)
+
+        assert self.ledger.extend(calls, ttl_ms).result(WAIT_S) == expected
+
     @rule()
     def restart(self) -> None:
         self.ledger.close()

@@ -11,7 +11,7 @@ import pytest
 from llm_cost import call_id
 from llm_cost.policy.v1 import policy_pb2 as pb
 from llm_cost.policy.v1 import policy_pb2_grpc as rpc
-from support.policy import USD, PolicyUnderTest, settlement
+from support.policy import NOON_UNIX_MS, USD, PolicyUnderTest, settlement
 
 DAY_MS = 86_400_000
 
@@ -319,3 +319,29 @@ def test_a_restart_changes_nothing(tmp_path: Path) -> None:
         assert not service.reserve("ada", 1).threshold_events
     rows = sqlite3.connect(tmp_path / "l.sqlite").execute("SELECT SUM(change_nano_usd) FROM ledger")
     assert rows.fetchone() == (11,)
+
+
+def test_an_extended_hold_outlives_its_first_end(service: PolicyUnderTest) -> None:
+    identity = call_id.new()
+    service.reserve("ada", USD, identity=identity)
+    service.clock.advance(seconds=50)
+    request = pb.ExtendRequest(call_ids=[identity, call_id.new()], hold_ttl_ms=60_000)
+    answer = service.policy.Extend(request)
+    service.clock.advance(seconds=50)
+    service.ledger.sweep().result(5)
+
+    assert answer.hold_expires_unix_ms == [NOON_UNIX_MS + 110_000, 0]
+    assert service.usage("ada").held_nano_usd == USD
+    service.clock.advance(seconds=11)
+    service.ledger.sweep().result(5)
+    assert (service.usage("ada").held_nano_usd, service.usage("ada").spent_nano_usd) == (0, USD)
+
+
+def test_a_hold_that_ended_is_not_revived(service: PolicyUnderTest) -> None:
+    identity = call_id.new()
+    service.reserve("ada", USD, identity=identity)
+    service.clock.advance(seconds=61)
+
+    answer = service.policy.Extend(pb.ExtendRequest(call_ids=[identity], hold_ttl_ms=60_000))
+
+    assert answer.hold_expires_unix_ms == [0]

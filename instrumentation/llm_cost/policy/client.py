@@ -113,10 +113,12 @@ class PolicyClient:
 
     def settle(self, settlement: Settlement) -> None:
         """Report what a call cost, in the background; never blocks, never raises."""
+        self._settler.holds.ended(settlement.call_id)
         self._settler.settle(settlement)
 
     def void(self, call_id: bytes) -> None:
         """Report, in the background, that a reserved call consumed nothing."""
+        self._settler.holds.ended(call_id)
         self._settler.void(call_id)
 
     def flush(self, timeout_s: float) -> bool:
@@ -134,6 +136,8 @@ class PolicyClient:
         self._outage.answered(reservation, decision, answer.decision.tier, told)
         if answer.threshold_events:
             _tell(answer.threshold_events)
+        if decision.action is not Action.BLOCK:
+            self._settler.held(reservation.call_id, reservation.hold_ttl_s)
         return decision
 
     def _unanswered(self, reservation: Reservation, error: Exception) -> Decision:

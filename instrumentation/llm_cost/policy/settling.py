@@ -21,6 +21,7 @@ from llm_cost import faults
 from llm_cost.policy import lifetime, wire
 from llm_cost.policy.channel import Connection, Unanswered
 from llm_cost.policy.decision import Settlement
+from llm_cost.policy.holding import LiveHolds
 from llm_cost.policy.sparse_log import SparseLog
 from llm_cost.policy.v1 import policy_pb2 as pb
 
@@ -35,6 +36,7 @@ _SETTLE_DEADLINE_S: Final = 2.0  # nobody waits for it; a slow disk may have its
 _BACKOFF_S: Final = (0.1, 5.0)  # first and longest pause between attempts
 _RENEW_AFTER: Final = 3  # batches in a row without an answer: the connection may be half open
 _LATE_VOID_S: Final = 1.0  # a timed-out Reserve may still arrive; its Void must come after it
+_IDLE_LOOK_S: Final = 60.0  # a hold that wants renewing later than this is found without a wake
 _FORK_WAIT_S: Final = 2.5  # longest wait of a fork for the message under way
 
 _REFUSED_CODES: Final = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
@@ -74,6 +76,7 @@ class Settler:
         self._in_hand: list[Settlement] = []
         self._portion = _BATCH_LIMIT
         self._silences = 0
+        self.holds = LiveHolds()  # the calls under way are the parent's
         # SimpleQueue, because a call may end inside a garbage collection, in any thread and
         # in the middle of anything: its `put` is reentrant, and an Event's `set` is not.
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
@@ -108,6 +111,12 @@ class Settler:
         due_s = time.monotonic() + (_LATE_VOID_S if may_arrive_late else 0.0)
         self._voids.append((due_s, call_id))
         if not self._roused:
+            self._rouse()
+
+    def held(self, call_id: bytes, ttl_s: float) -> None:
+        """A call was admitted: keep its hold until it is settled or voided."""
+        self.holds.held(call_id, ttl_s)
+        if (self._thread is None or ttl_s < 2 * _IDLE_LOOK_S) and not self._roused:
             self._rouse()
 
     def flush(self, timeout_s: float) -> bool:
@@ -182,7 +191,7 @@ class Settler:
                 return
             failures += 1
             with faults.contained("reporting to the policy service"):
-                if self._send_all():
+                if self._send_all() and self._renew_holds():
                     failures = 0
 
     def _rest(self, failures: int) -> None:
@@ -192,17 +201,19 @@ class Settler:
             # Jitter, so that a thousand processes do not come back in the same instant.
             self._hurry.wait(pause_s * random.uniform(0.5, 1.0))
         else:
-            due_s = self._voids[0][0] if self._voids else None
+            due_s = min(filter(None, (self._due_void_s(), self.holds.due_s())), default=None)
             with contextlib.suppress(queue.Empty):
-                self._wake.get(
-                    timeout=None if due_s is None else max(0.0, due_s - time.monotonic())
-                )
+                pause_s = _IDLE_LOOK_S if due_s is None else due_s - time.monotonic()
+                self._wake.get(timeout=min(_IDLE_LOOK_S, max(0.0, pause_s)))
             self._hurry.wait(_GATHER_S)
         while not self._wake.empty():
             self._wake.get()
         self._hurry.clear()
         # Before the queue is read: whoever appends after this wakes us again.
         self._roused = False
+
+    def _due_void_s(self) -> float | None:
+        return self._voids[0][0] if self._voids else None
 
     def _send_all(self) -> bool:
         """Send until nothing is left that is due; False after a failure."""
@@ -316,6 +327,22 @@ class Settler:
                 self._refused_log.say("a hold could not be released: %s", _named(error))
             if self._voids and self._voids[0] is entry:
                 self._voids.popleft()
+        return True
+
+    def _renew_holds(self) -> bool:
+        while (due := self.holds.due())[1]:
+            ttl_s, call_ids = due
+            request = pb.ExtendRequest(call_ids=call_ids, hold_ttl_ms=int(ttl_s * 1000))
+            try:
+                with self._under_way:
+                    answer = self._connection.ask(
+                        self._connection.stub.Extend, request, _SETTLE_DEADLINE_S
+                    )
+            except (grpc.RpcError, Unanswered, ValueError) as error:
+                self._retry_log.say("%d holds could not be extended: %s", len(call_ids), error)
+                self._count_silence(error.code() if isinstance(error, grpc.Call) else None)
+                return False
+            self.holds.renewed(call_ids, until_unix_ms=answer.hold_expires_unix_ms)
         return True
 
     def _count_silence(self, code: grpc.StatusCode | None) -> None:

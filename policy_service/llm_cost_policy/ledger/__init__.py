@@ -227,6 +227,9 @@ class Ledger(Protocol):
     def void(self, call_id: bytes) -> Pending[bool]:
         """Release a hold; False if there is no live one."""
 
+    def extend(self, call_ids: Sequence[bytes], ttl_ms: int) -> Pending[list[int]]:
+        """Keep live holds for `ttl_ms` more; return when each ends, 0 for no live hold."""
+
     def put_policy(
         self, document_yaml: str, *, expected_version: int, author: str, reason: str
     ) -> Pending[int]:

@@ -5,6 +5,7 @@ reordered message finds what happened: blocked calls and voided ones leave a row
 """
 
 import json
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple
 
@@ -185,6 +186,21 @@ def void(book: Book, call_id: bytes) -> bool:
     voided = hold._replace(state=HoldState.VOIDED, amount_nano_usd=0)
     put_back(book, voided)
     return True
+
+
+def extend(book: Book, call_ids: Sequence[bytes], ttl_ms: int) -> list[int]:
+    """Let live holds end `ttl_ms` from now, never earlier than before; 0 for those without."""
+    return [_extend_one(book, call_id, ttl_ms) for call_id in call_ids]
+
+
+def _extend_one(book: Book, call_id: bytes, ttl_ms: int) -> int:
+    row = book.cursor.execute(_READ, (ACCOUNT, call_id)).fetchone()
+    hold = None if row is None else Hold(*row)
+    if hold is None or hold.state != HoldState.HELD or hold.expires_unix_ms <= book.now_unix_ms:
+        return 0
+    expires = max(hold.expires_unix_ms, book.now_unix_ms + ttl_ms)
+    put_back(book, hold._replace(expires_unix_ms=expires))
+    return expires
 
 
 def sweep(book: Book) -> int:

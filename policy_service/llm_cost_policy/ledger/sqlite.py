@@ -143,6 +143,12 @@ class SqliteLedger:
         """Release a hold; False if there is no live one."""
         return self._writer.submit(partial(reservations.void, self._book, call_id))
 
+    def extend(self, call_ids: Sequence[bytes], ttl_ms: int) -> Ticket[list[int]]:
+        """Keep live holds for `ttl_ms` more."""
+        return self._writer.submit(
+            partial(reservations.extend, self._book, call_ids, ttl_ms), weight=len(call_ids)
+        )
+
     def sweep(self) -> Ticket[int]:
         """Charge the expired holds now, instead of within a second."""
         return self._writer.submit(partial(reservations.sweep, self._book))

@@ -1,6 +1,8 @@
 """The client and the real policy service, as processes: what they agree on."""
 
 import queue
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import grpc
@@ -115,3 +117,21 @@ def test_an_id_that_the_service_refuses_is_judged_by_the_outage_rule(
     assert (decision.action, decision.available) == (Action.BLOCK, False)
     assert "INVALID_ARGUMENT" in decision.reason
     assert "INVALID_ARGUMENT" in caplog.text
+
+
+def test_a_call_that_outlives_its_hold_keeps_it_and_is_not_charged_as_dead(
+    database: Path,
+) -> None:
+    with processes.running(processes.policy_service_arguments(database)) as service:
+        client = client_of(service)
+        running = replace(reservation(), hold_ttl_s=2.0)
+        assert client.reserve(running).action is Action.ALLOW
+        time.sleep(5)  # the service sweeps every second; without renewal the hold is dead by now
+        during = usage_of(service, "anna")
+        client.void(running.call_id)
+        assert client.flush(FLUSH_S)
+        after = usage_of(service, "anna")
+        client.close()
+
+    assert (during.held_nano_usd, during.calls) == (running.estimate_nano_usd, 0)
+    assert (after.held_nano_usd, after.spent_nano_usd) == (0, 0)

@@ -651,6 +651,44 @@ class VoidResponse(google.protobuf.message.Message):
 global___VoidResponse = VoidResponse
 
 @typing.final
+class ExtendRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CALL_IDS_FIELD_NUMBER: builtins.int
+    HOLD_TTL_MS_FIELD_NUMBER: builtins.int
+    hold_ttl_ms: builtins.int
+    """from now on; 0: the service's default"""
+    @property
+    def call_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]: ...
+    def __init__(
+        self,
+        *,
+        call_ids: collections.abc.Iterable[builtins.bytes] | None = ...,
+        hold_ttl_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["call_ids", b"call_ids", "hold_ttl_ms", b"hold_ttl_ms"]) -> None: ...
+
+global___ExtendRequest = ExtendRequest
+
+@typing.final
+class ExtendResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HOLD_EXPIRES_UNIX_MS_FIELD_NUMBER: builtins.int
+    @property
+    def hold_expires_unix_ms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """In the order of the request; 0: no live hold of this call, nothing was changed."""
+
+    def __init__(
+        self,
+        *,
+        hold_expires_unix_ms: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["hold_expires_unix_ms", b"hold_expires_unix_ms"]) -> None: ...
+
+global___ExtendResponse = ExtendResponse
+
+@typing.final
 class DecisionCounts(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -40,6 +40,11 @@ class PolicyServiceStub(object):
                 request_serializer=llm__cost_dot_policy_dot_v1_dot_policy__pb2.VoidRequest.SerializeToString,
                 response_deserializer=llm__cost_dot_policy_dot_v1_dot_policy__pb2.VoidResponse.FromString,
                 )
+        self.Extend = channel.unary_unary(
+                '/llm_cost.policy.v1.PolicyService/Extend',
+                request_serializer=llm__cost_dot_policy_dot_v1_dot_policy__pb2.ExtendRequest.SerializeToString,
+                response_deserializer=llm__cost_dot_policy_dot_v1_dot_policy__pb2.ExtendResponse.FromString,
+                )
         self.GetUsage = channel.unary_unary(
                 '/llm_cost.policy.v1.PolicyService/GetUsage',
                 request_serializer=llm__cost_dot_policy_dot_v1_dot_policy__pb2.GetUsageRequest.SerializeToString,
@@ -96,6 +101,13 @@ class PolicyServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Extend(self, request, context):
+        """Keeps the holds of up to 1,000 calls that still run, a long stream say.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetUsage(self, request, context):
         """What one user has spent in the current window, and against which limit.
         """
@@ -144,6 +156,11 @@ def add_PolicyServiceServicer_to_server(servicer, server):
                     servicer.Void,
                     request_deserializer=llm__cost_dot_policy_dot_v1_dot_policy__pb2.VoidRequest.FromString,
                     response_serializer=llm__cost_dot_policy_dot_v1_dot_policy__pb2.VoidResponse.SerializeToString,
+            ),
+            'Extend': grpc.unary_unary_rpc_method_handler(
+                    servicer.Extend,
+                    request_deserializer=llm__cost_dot_policy_dot_v1_dot_policy__pb2.ExtendRequest.FromString,
+                    response_serializer=llm__cost_dot_policy_dot_v1_dot_policy__pb2.ExtendResponse.SerializeToString,
             ),
             'GetUsage': grpc.unary_unary_rpc_method_handler(
                     servicer.GetUsage,
@@ -253,6 +270,23 @@ class PolicyService(object):
         return grpc.experimental.unary_unary(request, target, '/llm_cost.policy.v1.PolicyService/Void',
             llm__cost_dot_policy_dot_v1_dot_policy__pb2.VoidRequest.SerializeToString,
             llm__cost_dot_policy_dot_v1_dot_policy__pb2.VoidResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Extend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/llm_cost.policy.v1.PolicyService/Extend',
+            llm__cost_dot_policy_dot_v1_dot_policy__pb2.ExtendRequest.SerializeToString,
+            llm__cost_dot_policy_dot_v1_dot_policy__pb2.ExtendResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

@@ -57,6 +57,12 @@ class PolicyServiceStub:
     ]
     """Releases the hold of a call that consumed nothing."""
 
+    Extend: grpc.UnaryUnaryMultiCallable[
+        llm_cost.policy.v1.policy_pb2.ExtendRequest,
+        llm_cost.policy.v1.policy_pb2.ExtendResponse,
+    ]
+    """Keeps the holds of up to 1,000 calls that still run, a long stream say."""
+
     GetUsage: grpc.UnaryUnaryMultiCallable[
         llm_cost.policy.v1.policy_pb2.GetUsageRequest,
         llm_cost.policy.v1.policy_pb2.GetUsageResponse,
@@ -107,6 +113,12 @@ class PolicyServiceAsyncStub:
         llm_cost.policy.v1.policy_pb2.VoidResponse,
     ]
     """Releases the hold of a call that consumed nothing."""
+
+    Extend: grpc.aio.UnaryUnaryMultiCallable[
+        llm_cost.policy.v1.policy_pb2.ExtendRequest,
+        llm_cost.policy.v1.policy_pb2.ExtendResponse,
+    ]
+    """Keeps the holds of up to 1,000 calls that still run, a long stream say."""
 
     GetUsage: grpc.aio.UnaryUnaryMultiCallable[
         llm_cost.policy.v1.policy_pb2.GetUsageRequest,
@@ -168,6 +180,14 @@ class PolicyServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[llm_cost.policy.v1.policy_pb2.VoidResponse, collections.abc.Awaitable[llm_cost.policy.v1.policy_pb2.VoidResponse]]:
         """Releases the hold of a call that consumed nothing."""
+
+    @abc.abstractmethod
+    def Extend(
+        self,
+        request: llm_cost.policy.v1.policy_pb2.ExtendRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[llm_cost.policy.v1.policy_pb2.ExtendResponse, collections.abc.Awaitable[llm_cost.policy.v1.policy_pb2.ExtendResponse]]:
+        """Keeps the holds of up to 1,000 calls that still run, a long stream say."""
 
     @abc.abstractmethod
     def GetUsage(
