@@ -6,11 +6,18 @@ import openai
 
 import llm_cost
 
+
+def say(line: str) -> None:
+    # One write a line: warnings come from a thread of their own.
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
 client = openai.OpenAI(max_retries=0)
 llm_cost.on_budget_warning(
-    lambda warning: print(f"warning {warning.user_id} {warning.threshold_percent}", flush=True)
+    lambda warning: say(f"warning {warning.user_id} {warning.threshold_percent}")
 )
-print("ready", flush=True)
+say("ready")
 for line in sys.stdin:
     user_id, tier = line.split()
     try:
@@ -20,6 +27,6 @@ for line in sys.stdin:
                 messages=[{"role": "user", "content": "Summarise the quarter"}],
                 max_tokens=100,
             )
-        print("served", flush=True)
+        say("served")
     except llm_cost.PolicyBlocked as blocked:
-        print(f"blocked {blocked.rule} {blocked.limit_nano_usd}", flush=True)
+        say(f"blocked {blocked.rule} {blocked.limit_nano_usd}")
