@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from llm_cost_cli import admin_commands, report_commands, settings, up
+from llm_cost_cli import admin_commands, price_commands, report_commands, settings, up
 from llm_cost_cli.failures import NOT_TRIED, CommandFailed
 
 _EXIT_CODES: Final = """\
@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     _add_reports(commands)
     _add_policy(commands)
     _add_override(commands)
+    price_commands.add_prices(commands)
     return root
 
 

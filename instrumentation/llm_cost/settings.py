@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from llm_cost.errors import ConfigurationError, InvalidAmount
@@ -14,6 +15,9 @@ POLICY_DEADLINE_MS: Final = "LLM_COST_POLICY_DEADLINE_MS"
 ON_UNAVAILABLE: Final = "LLM_COST_ON_UNAVAILABLE"
 ESTIMATE: Final = "LLM_COST_ESTIMATE"
 ESTIMATE_MAX_OUTPUT_TOKENS: Final = "LLM_COST_ESTIMATE_MAX_OUTPUT_TOKENS"
+IDENTITY: Final = "LLM_COST_IDENTITY"
+PRICES: Final = "LLM_COST_PRICES"
+PRICES_ACCOUNT: Final = "LLM_COST_PRICES_ACCOUNT"
 
 _DEADLINE_MS_LIMIT: Final = 60_000
 _OUTPUT_TOKENS_LIMIT: Final = 10_000_000
@@ -66,6 +70,25 @@ def names_a_policy_endpoint(environment: Mapping[str, str] | None = None) -> boo
     """Return whether limits are asked for, even where the rest cannot be read."""
     env = os.environ if environment is None else environment
     return bool(env.get(POLICY_ENDPOINT, "").strip())
+
+
+def identity_text(environment: Mapping[str, str] | None = None) -> str:
+    """Return where requests carry who pays, as `llm_cost.identity_source` reads it, or ""."""
+    env = os.environ if environment is None else environment
+    return env.get(IDENTITY, "").strip()
+
+
+def prices_path(environment: Mapping[str, str] | None = None) -> Path | None:
+    """Return the price table, price book or folder of both to use; None: the bundled table."""
+    env = os.environ if environment is None else environment
+    text = env.get(PRICES, "").strip()
+    return Path(text) if text else None
+
+
+def prices_account(environment: Mapping[str, str] | None = None) -> str | None:
+    """Return whose contract the price book is read for; None: the rules for everybody."""
+    env = os.environ if environment is None else environment
+    return env.get(PRICES_ACCOUNT, "").strip() or None
 
 
 def _whole(env: Mapping[str, str], name: str, default: int, largest: int) -> int:

@@ -105,19 +105,10 @@ class Usage(NamedTuple):
         signs = text | cache_read_tokens | write | cache_write_1h_tokens
         signs |= out | output_reasoning_tokens
         if not (in_modal or out_modal) and signs >= 0:
-            inputs: tuple[int, ...] = (
-                text,
-                0,
-                0,
-                0,
-                cache_read_tokens,
-                0,
-                0,
-                write,
-                cache_write_1h_tokens,
-            )
-            outputs: tuple[int, ...] = (out, output_reasoning_tokens, 0, 0, 0)
-            return tuple.__new__(cls, inputs + outputs + others)
+            read, write_1h = cache_read_tokens, cache_write_1h_tokens
+            thought = output_reasoning_tokens
+            tokens = (text, 0, 0, 0, read, 0, 0, write, write_1h, out, thought, 0, 0, 0)
+            return tuple.__new__(cls, tokens + others)
         inputs = _input_buckets(
             input_tokens,
             cache_read=(cache_read_tokens, cache_read_audio_tokens, cache_read_image_tokens),
@@ -131,17 +122,24 @@ class Usage(NamedTuple):
 
 _OTHERS = Usage._fields[14:]
 _NO_OTHERS: tuple[int, ...] = (0,) * len(_OTHERS)
+_PLACES = {name: place for place, name in enumerate(_OTHERS)}
 
 
 def _other_buckets(counts: Mapping[str, int]) -> tuple[int, ...]:
     """Return the buckets that are not tokens; a name that is none of them is a TypeError."""
-    if unknown := counts.keys() - set(_OTHERS):
-        raise TypeError(f"{sorted(unknown)} are no buckets of Usage; use one of {_OTHERS}")
-    return tuple(max(counts.get(name, 0), 0) for name in _OTHERS)
+    made = [0] * len(_OTHERS)
+    for name, count in counts.items():
+        if name not in _PLACES:
+            raise TypeError(f"{name!r} is no bucket of Usage; use one of {_OTHERS}")
+        made[_PLACES[name]] = count if count > 0 else 0
+    return tuple(made)
 
 
 def _shares(whole: int, parts: tuple[int, ...]) -> tuple[int, ...]:
     """Return what is left of `whole` after `parts`, then each part, cut to what was left."""
+    left = whole - sum(parts)
+    if left >= 0 and min(parts) >= 0:  # almost always
+        return (left,) + parts  # noqa: RUF005  # half the time of unpacking
     left, cut = max(whole, 0), []
     for part in parts:
         share = min(max(part, 0), left)
@@ -158,10 +156,17 @@ def _input_buckets(
     modalities: tuple[int, int, int],
 ) -> tuple[int, ...]:
     """Return the nine input buckets of inclusive totals that overlap or do not fit."""
-    fresh, read, write = _shares(total, (cache_read[0], cache_write[0]))
-    read_text, read_audio, read_image = _shares(read, cache_read[1:])
-    write_default, write_1h = _shares(write, cache_write[1:])
+    read, read_audio, read_image = cache_read
+    write, write_1h = cache_write
     audio, image, video = modalities
     # A modality's total holds its cached tokens, which stand in their own buckets.
-    apart = _shares(fresh, (audio - read_audio, image - read_image, video))
-    return (*apart, read_text, read_audio, read_image, write_default, write_1h)
+    audio, image = audio - read_audio, image - read_image
+    text, read_text = total - read - write - audio - image - video, read - read_audio - read_image
+    plain = write - write_1h
+    signs = text | audio | image | video | read_text | read_audio | read_image | plain | write_1h
+    if signs >= 0:  # nothing to cut, as almost always
+        return text, audio, image, video, read_text, read_audio, read_image, plain, write_1h
+    uncached, read, write = _shares(total, (read, write))
+    kept_read = _shares(read, cache_read[1:])
+    audio, image = modalities[0] - kept_read[1], modalities[1] - kept_read[2]
+    return (*_shares(uncached, (audio, image, video)), *kept_read, *_shares(write, (write_1h,)))

@@ -98,3 +98,28 @@ def test_no_token_is_lost_or_counted_twice_whatever_is_reported(totals: dict[str
     assert usage.total_input_tokens == max(totals.get("input_tokens", 0), 0)
     assert usage.total_output_tokens == max(totals.get("output_tokens", 0), 0)
     assert min(usage) >= 0
+
+
+@given(st.lists(st.integers(0, 1_000), min_size=24, max_size=24))
+def test_exclusive_buckets_come_back_from_their_inclusive_totals(counts: list[int]) -> None:
+    usage = Usage._make(counts)
+
+    again = Usage.from_totals(
+        input_tokens=usage.total_input_tokens,
+        output_tokens=usage.total_output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens + usage.cache_write_1h_tokens,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        output_reasoning_tokens=usage.output_reasoning_tokens,
+        input_audio_tokens=usage.input_audio_tokens + usage.cache_read_audio_tokens,
+        input_image_tokens=usage.input_image_tokens + usage.cache_read_image_tokens,
+        input_video_tokens=usage.input_video_tokens,
+        cache_read_audio_tokens=usage.cache_read_audio_tokens,
+        cache_read_image_tokens=usage.cache_read_image_tokens,
+        output_audio_tokens=usage.output_audio_tokens,
+        output_image_tokens=usage.output_image_tokens,
+        output_video_tokens=usage.output_video_tokens,
+        **dict(zip(Usage._fields[14:], usage[14:], strict=True)),
+    )
+
+    assert again == usage

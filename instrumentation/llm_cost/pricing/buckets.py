@@ -81,6 +81,11 @@ REQUEST_FEE_KEY: Final = "requests_kcount"
 REQUEST_FEE: Final = Rule(TOOLS, (REQUEST_FEE_KEY,), per=_PER_THOUSAND)
 """Charged once per call, whatever the call used."""
 
+PRICE_KEYS: Final = frozenset(
+    key for rule in (*RULES.values(), REQUEST_FEE) for key in (*rule.own, *rule.relatives)
+)
+"""Every price that some rule reads."""
+
 COMPONENT_OF: Final = tuple(rule.component for rule in RULES.values())
 INPUT_TOKEN_BUCKETS: Final = Usage._fields.index("output_text_tokens")
 """The first so many buckets are input tokens: what a long-context step counts."""

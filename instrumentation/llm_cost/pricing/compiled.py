@@ -1,15 +1,13 @@
-"""Turns rates into a function from `Usage` to `Cost`, in integers throughout.
+"""Turns rates into whole numbers, and those into a function from `Usage` to `Cost`.
 
-The general function takes any usage: it clamps, marks and rounds. In front of it stands a
-straight line of generated source for the calls that are almost all of them: text in, text
-out, cached or not, in range. A test holds the two equal.
+The general function takes any usage: it clamps, marks and rounds. `straight_line.py` puts
+generated source in front of it for usage that is in range.
 
 Rounding: each component (input, output, cache read, cache write, tools) is summed exactly
 over one common denominator and rounded once, half to even; the total is the sum of the parts.
 """
 
 from collections.abc import Callable
-from itertools import groupby
 from math import gcd, lcm
 from typing import Final, NamedTuple
 
@@ -22,7 +20,7 @@ from llm_cost.pricing.buckets import (
     RULES,
     Rule,
 )
-from llm_cost.pricing.cost import COMPONENTS, TOOLS, Cost, PriceStatus, unknown
+from llm_cost.pricing.cost import COMPONENTS, Cost, PriceStatus, unknown
 from llm_cost.pricing.rows import Rates
 from llm_cost.usage import Usage
 
@@ -34,20 +32,7 @@ MAX_COUNT: Final = 2**33 - 1
 All ones in binary, so that one OR of all counts tells whether each is in range.
 """
 
-_FIELDS: Final = Usage._fields
-_AUDIO_MS: Final = _FIELDS.index("input_audio_ms")
-_PLAIN: Final = tuple(
-    _FIELDS.index(name)
-    for name in (
-        "input_text_tokens",
-        "cache_read_text_tokens",
-        "cache_write_tokens",
-        "cache_write_1h_tokens",
-        "output_text_tokens",
-        "output_reasoning_tokens",
-    )
-)
-"""The buckets that the straight line knows."""
+INPUT_AUDIO_MS: Final = Usage._fields.index("input_audio_ms")
 
 
 class Step(NamedTuple):
@@ -160,7 +145,7 @@ def general(paid: Charges) -> PriceFunction:
                 raise TypeError(f"count {count!r} is not a whole number; usage holds int only")
             if not 0 < count <= MAX_COUNT:
                 return price(_clamped(usage), partial=True)
-            if index == _AUDIO_MS:
+            if index == INPUT_AUDIO_MS:
                 count = max(count, paid.minimum_audio_ms)
             sums[COMPONENT_OF[index]] += count * step.numerators[index]
             something = something or priced[index]
@@ -173,79 +158,3 @@ def general(paid: Charges) -> PriceFunction:
         return Cost._make((sum(parts), *parts, status, paid.version))
 
     return price
-
-
-def _must_be_zero(indexes: list[int]) -> str:
-    """Return source that is true if any of these buckets is used; runs compare as one slice."""
-    tests = []
-    for _, run in groupby(enumerate(indexes), key=lambda pair: pair[1] - pair[0]):
-        first, *rest = [index for _, index in run]
-        tests.append(
-            f"u[{first}:{rest[-1] + 1}] != {(0,) * (len(rest) + 1)}" if rest else f"u[{first}]"
-        )
-    return " or ".join(tests)
-
-
-def _component_sources(paid: Charges, step: Step, known: list[int]) -> list[str]:
-    """Return source for each component's amount but the tools'; "0" for one without rates."""
-    sources = []
-    for component in range(TOOLS):
-        by_rate: dict[int, list[str]] = {}
-        for index in known:
-            if COMPONENT_OF[index] == component and step.numerators[index]:
-                by_rate.setdefault(step.numerators[index], []).append(f"v{index}")
-        exact = " + ".join(f"({' + '.join(names)}) * {rate}" for rate, names in by_rate.items())
-        denominator = paid.denominators[component]
-        if exact and denominator != 1:
-            exact = f"half_even({exact}, {denominator})"
-        sources.append(exact or "0")
-    return sources
-
-
-def _step_lines(paid: Charges, step: Step, known: list[int]) -> list[str]:
-    """Return source that returns the cost at one step's rates."""
-    fee = round_half_even(step.fee, paid.denominators[TOOLS])
-    lines, names = [], []
-    for component, source in enumerate(_component_sources(paid, step, known)):
-        names.append("0" if source == "0" else f"c{component}")
-        if source != "0":
-            lines.append(f"c{component} = {source}")
-    terms = [name for name in names if name != "0"] + ([str(fee)] if fee else [])
-    parts = f"{' + '.join(terms) or '0'}, {', '.join(names)}, {fee}"
-    return [*lines, f"return new(Cost, ({parts}, status, version))"]
-
-
-def straight_line(paid: Charges) -> PriceFunction:
-    """Return the price function: generated source for plain text calls, else the general one."""
-    anything = general(paid)
-    known = [index for index in _PLAIN if paid.own[index]]
-    if not known:
-        return anything
-    others = [index for index in range(len(_FIELDS)) if index not in known]
-    lines = [f"if {_must_be_zero(others)}: return anything(u)"]
-    lines += [f"v{index} = u[{index}]" for index in known]
-    together = " | ".join(f"v{index}" for index in known)
-    lines += [f"if not 0 <= {together} <= {MAX_COUNT}: return anything(u)"]
-    if len(paid.steps) > 1:
-        inputs = [f"v{index}" for index in known if index < INPUT_TOKEN_BUCKETS]
-        lines += [f"total = {' + '.join(inputs) or '0'}"]
-    for step in reversed(paid.steps):
-        branch = _step_lines(paid, step, known)
-        if step is paid.steps[0]:
-            lines += branch
-        else:
-            lines += [f"if total > {step.above_input_tokens}:"]
-            lines += [f"    {line}" for line in branch]
-    names: dict[str, object] = {
-        "Cost": Cost,
-        "anything": anything,
-        "half_even": round_half_even,
-        "new": tuple.__new__,
-        "status": paid.status,
-        "version": paid.version,
-    }
-    source = "def price(u):\n" + "\n".join(f"    {line}" for line in lines)
-    # Only whole numbers from our own table reach the source; 24 buckets in a loop cost 2 µs.
-    exec(compile(source, "<price>", "exec"), names)  # noqa: S102
-    made: PriceFunction = names["price"]  # type: ignore[assignment]  # what the source defines
-    return made

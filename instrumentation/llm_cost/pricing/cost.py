@@ -1,7 +1,7 @@
 """What a priced call is: the amounts and how far they can be trusted."""
 
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 
 class PriceStatus(StrEnum):
@@ -17,8 +17,12 @@ class PriceStatus(StrEnum):
     """No price. The total is None, which is not 0."""
 
 
+REPORTED_BY: Final = "reported."
+"""Begins the version of a price that somebody else worked out; who it was follows."""
+
+
 class Cost(NamedTuple):
-    """What one call cost. The parts add up to the total."""
+    """What one call cost. The parts add up to the total, unless a provider told only that."""
 
     total_nano_usd: int | None
     """None exactly when the status is UNKNOWN."""
@@ -29,7 +33,18 @@ class Cost(NamedTuple):
     tools_nano_usd: int
     status: PriceStatus
     price_version: str
-    """Which table the price came from: "2026-11-10.1a2b3c4d", or "overlay.<date>"."""
+    """Where the price came from: "2026-11-10.1a2b3c4d" is a table, "overlay.<date>" a row of
+    ours, "book.<hash>" a price book, "reported.<name>" whoever sent the amount itself."""
+
+    @property
+    def source(self) -> Literal["local", "provider"]:
+        """Who worked the amount out: the value of `gen_ai.usage.cost.source`."""
+        return "provider" if self.price_version.startswith(REPORTED_BY) else "local"
+
+    @property
+    def unallocated_nano_usd(self) -> int:
+        """What of the total no part accounts for; 0 for every cost that we work out."""
+        return (self.total_nano_usd or 0) - sum(self[1:6])
 
 
 def unknown(price_version: str) -> Cost:

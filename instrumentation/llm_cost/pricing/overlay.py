@@ -36,7 +36,22 @@ class OverlayFactor(NamedTuple):
     recorded: str
 
 
-ROWS: Final = (
+PROVIDERS: Final = ("ollama",)
+"""Providers that the table does not have."""
+
+ROWS: Final[tuple[OverlayRow, ...]] = (
+    OverlayRow(
+        provider="ollama",
+        model="any model on one's own machine",
+        # Ollama's cloud runs the models with this ending, and sells them.
+        clause=("r", r"^(?!.*[-:]cloud$)"),
+        since=None,
+        # Nobody sends a bill for a call, and what the machine costs is in no table: the request
+        # is free and its tokens have no price, so that the cost is 0 and PARTIAL, not EXACT.
+        rates={"requests_kcount": "0"},
+        source="Ollama's own server: run by its user, without a charge",
+        recorded="2026-11-24",
+    ),
     OverlayRow(
         provider="openai",
         model="gpt-4o-audio-preview",
@@ -66,6 +81,25 @@ ROWS: Final = (
         )
         for model in ("deepseek-chat", "deepseek-reasoner")
     ),
+    *(
+        OverlayRow(
+            provider="openai",
+            model=f"ft:{base}",
+            # A fine-tuned name goes on with the organisation: "ft:gpt-4.1-2025-04-14:acme::1".
+            clause=("^", f"ft:{base}"),
+            since=None,
+            rates={"input_mtok": rate, "cache_read_mtok": cached, "output_mtok": output},
+            # The table knows the fine-tuned 4o models only.
+            source="developers.openai.com/api/docs/pricing, as recorded by litellm 1.110.2",
+            recorded="2026-11-24",
+        )
+        for base, rate, cached, output in (
+            ("gpt-4.1-2025-04-14", "3", "0.75", "12"),
+            ("gpt-4.1-mini-2025-04-14", "0.8", "0.2", "3.2"),
+            ("gpt-4.1-nano-2025-04-14", "0.2", "0.05", "0.8"),
+            ("o4-mini-2025-04-16", "4", "1", "16"),
+        )
+    ),
     OverlayRow(
         provider="mistral",
         model="mistral-large-latest",
@@ -78,7 +112,7 @@ ROWS: Final = (
     ),
 )
 
-FACTORS: Final = (
+FACTORS: Final[tuple[OverlayFactor, ...]] = (
     OverlayFactor(
         provider="anthropic",
         clause=("^", "claude-"),

@@ -16,8 +16,18 @@ class Window(NamedTuple):
     start_s: Seconds
     end_s: Seconds
 
+    @classmethod
+    def always(cls) -> "Window":
+        """Return the stretch without an end."""
+        return cls(-math.inf, math.inf)
 
-ALWAYS = Window(-math.inf, math.inf)
+    def narrowed(self, other: "Window", at_s: Seconds) -> "Window":
+        """Return the part around `at_s` in which the other neither begins nor ends."""
+        edges = [edge for edge in other if math.isfinite(edge)]
+        return Window(
+            max([self.start_s, *(edge for edge in edges if edge <= at_s)]),
+            min([self.end_s, *(edge for edge in edges if edge > at_s)]),
+        )
 
 
 def holds(condition: Condition, at_s: Seconds) -> bool:

@@ -5,17 +5,20 @@ import subprocess
 import sys
 import threading
 from datetime import UTC, datetime
+from decimal import Decimal
 from fractions import Fraction
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from llm_cost.money import round_half_even
 from llm_cost.pricing import Cost, PriceStatus, buckets, cost_of, lookup, table
-from llm_cost.pricing.catalog import find, provider_id
-from llm_cost.pricing.compiled import MAX_COUNT, charges, general, straight_line
+from llm_cost.pricing.catalog import BUNDLED, find
+from llm_cost.pricing.compiled import MAX_COUNT, charges, general
 from llm_cost.pricing.names import PROVIDER_ALIASES
 from llm_cost.pricing.rows import read_rates
+from llm_cost.pricing.straight_line import straight_line
 from llm_cost.usage import Usage
 
 EXACT, PARTIAL, FALLBACK, UNKNOWN = PriceStatus
@@ -66,6 +69,8 @@ def test_wrong_types_are_unknown_and_never_raise(odd: dict[str, object]) -> None
     [
         ("openai", "gpt-4o-not-yet"),
         ("openai", "my-gpt-4o"),
+        ("openai", "ft:gpt-4.1"),
+        ("openai", "ft:gpt-5-2025-08-07:acme::1"),
         ("openai", ""),
         ("", "gpt-4o"),
         ("nobody", "gpt-4o"),
@@ -125,6 +130,13 @@ VECTORS = [
     # gemini-2.5-pro 1.25 / 10, above 200k input tokens 2.50 / 15 for all of them
     ("google", "gemini-2.5-pro", Usage(200_000, output_text_tokens=10), 250_000_000 + 100_000),
     ("google", "gemini-2.5-pro", Usage(200_001, output_text_tokens=10), 500_002_500 + 150_000),
+    # ft:gpt-4.1-mini 0.80 / 0.20 cached / 3.20, a row of the overlay
+    (
+        "openai",
+        "ft:gpt-4.1-mini-2025-04-14:acme::Bx1",
+        Usage(1_000, cache_read_text_tokens=500, output_text_tokens=10),
+        800_000 + 100_000 + 32_000,
+    ),
     # whisper-1 0.36 an hour: 90 s
     ("openai", "whisper-1", Usage(input_audio_ms=90_000), 9_000_000),
     # Groq bills ten seconds at least: 0.111 an hour
@@ -199,7 +211,7 @@ def test_the_batch_tier_costs_half_and_an_unsold_tier_the_standard_price() -> No
     ],
 )
 def test_provider_names_of_the_conventions(name: str, found: str | None) -> None:
-    assert provider_id(name) == found
+    assert BUNDLED.provider_id(name) == found
 
 
 def test_aliases_lead_to_providers_that_exist() -> None:
@@ -218,7 +230,7 @@ def test_aliases_lead_to_providers_that_exist() -> None:
     ],
 )
 def test_spellings_of_a_model(provider: str, spelling: str, model: str) -> None:
-    found = find(provider, spelling)
+    found = find(BUNDLED, provider, spelling)
 
     assert found is not None
     assert found.row.model == model
@@ -270,30 +282,56 @@ def test_overlay_rows_and_factors() -> None:
     assert (fast.total_nano_usd, fast.status) == (30_000_000 + 15_000_000, EXACT)
 
 
-counts = st.one_of(st.just(0), st.integers(-3, 3_000_000))
-usages = st.builds(Usage, **dict.fromkeys(Usage._fields, counts))
 decimals = st.decimals(0, 100, places=7, allow_nan=False).map(lambda usd: format(usd, "f"))
-keys = sorted({key for rule in buckets.RULES.values() for key in rule.own} | {"requests_kcount"})
+keys = sorted(buckets.PRICE_KEYS)
 rates = st.dictionaries(
     st.sampled_from(keys),
     st.one_of(decimals, st.builds(lambda base, usd: [base, [200_000, usd]], decimals, decimals)),
 )
+TEXT_BUCKETS = (
+    "input_text_tokens", "cache_read_text_tokens", "cache_write_tokens", "cache_write_1h_tokens",
+    "output_text_tokens", "output_reasoning_tokens",
+)  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
-@given(usage=usages, raw=rates)
+def _usages(names: tuple[str, ...], smallest: int) -> st.SearchStrategy[Usage]:
+    counts = st.one_of(st.just(0), st.integers(smallest, 3_000_000))
+    return st.builds(Usage, **dict.fromkeys(names, counts))
+
+
+usages = st.one_of(
+    _usages(TEXT_BUCKETS, 0),
+    _usages(Usage._fields, 0),
+    _usages(Usage._fields, -3),
+    st.sampled_from(Usage._fields).map(lambda name: Usage(**{name: MAX_COUNT})),
+    st.sampled_from(Usage._fields).map(lambda name: Usage(**{name: MAX_COUNT + 1})),
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(usage=usages, raw=rates, least_ms=st.sampled_from([0, 10_000]))
 def test_the_straight_line_equals_the_general_function_and_parts_add_up(
-    usage: Usage, raw: dict[str, object]
+    usage: Usage, raw: dict[str, object], least_ms: int
 ) -> None:
-    paid = charges(read_rates(raw), status=EXACT, version="v")
-    plain = Usage(usage[0], 0, 0, 0, usage[4], 0, 0, *usage[7:11])
+    paid = charges(read_rates(raw), status=EXACT, version="v", minimum_audio_ms=least_ms)
 
-    for each in (usage, plain):
-        cost = straight_line(paid)(each)
+    cost = straight_line(paid)(usage)
 
-        assert cost == general(paid)(each)
-        assert (cost.total_nano_usd is None) == (cost.status is UNKNOWN)
-        assert (cost.total_nano_usd or 0) == sum(cost[1:6])
+    assert cost == general(paid)(usage)
+    assert (cost.total_nano_usd is None) == (cost.status is UNKNOWN)
+    assert (cost.total_nano_usd or 0) == sum(cost[1:6])
+
+
+@pytest.mark.parametrize("numerator", range(12))
+@pytest.mark.parametrize("denominator", [1, 2, 4, 5, 8, 1_000])
+def test_the_straight_line_rounds_by_the_one_rule(numerator: int, denominator: int) -> None:
+    # One token at so many nano-USD, whatever the power of ten between the two.
+    usd = format(Decimal(numerator) / denominator / 1_000, "f")
+    paid = charges(read_rates({"input_mtok": usd}), status=EXACT, version="v")
+
+    cost = straight_line(paid)(Usage(input_text_tokens=1))
+
+    assert cost.input_nano_usd == round_half_even(numerator, denominator)
 
 
 @settings(max_examples=100, deadline=None)
@@ -311,8 +349,9 @@ def test_names_are_kept_within_a_bound_whatever_tenants_send() -> None:
         _price(TEXT, f"no-such-model-{number}")
         _price(TEXT, "gpt-4o")
 
-    assert len(lookup._names) <= 2 * lookup.MAX_CACHED_NAMES
-    assert ("openai", "gpt-4o", None, None) in lookup._names.young
+    assert len(lookup.in_use()) <= 2 * lookup.MAX_CACHED_NAMES
+    assert len(lookup.in_use().recent) <= lookup.MAX_CACHED_NAMES
+    assert "gpt-4o" in lookup.in_use().recent
     assert _price(TEXT, "gpt-4o").total_nano_usd == 3_500_000
 
 
@@ -357,3 +396,11 @@ def test_an_application_imports_neither_the_source_of_the_data_nor_its_dependenc
     assert "llm_cost" in loaded
     assert not {"pydantic", "httpx", "httpx2", "genai_prices"} & set(loaded)
     assert not {"grpc", "opentelemetry", "wrapt", "fractions"} & set(loaded)
+
+
+def test_spellings_of_one_row_share_one_compiled_function() -> None:
+    before = straight_line.cache_info().misses
+    for number in range(50):
+        _price(TEXT, f"claude-opus-4-8-2026{number:04}", "anthropic")
+
+    assert straight_line.cache_info().misses - before <= 1
