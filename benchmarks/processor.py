@@ -20,11 +20,12 @@ import opentelemetry.proto.collector.trace.v1.trace_service_pb2 as trace_service
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from llm_cost import attributes as names
+from llm_cost.policy.v1 import policy_pb2
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.processes import Service, running
 
-SPANS = 60_000
+SPANS = 30_000
 IN_FLIGHT = 4
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 CLOCK_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -102,12 +103,26 @@ async def _next_hop() -> None:
     async def accept(*_: object) -> bytes:
         return b""
 
+    async def settle(batch: bytes, _: object) -> bytes:
+        settlements = policy_pb2.SettleBatchRequest.FromString(batch).settlements
+        # As long as a ledger's answer is: reading it is part of the processor's work.
+        results = [
+            policy_pb2.SettleResult(
+                call_id=each.call_id,
+                status=policy_pb2.SETTLE_STATUS_APPLIED,
+                recorded_nano_usd=each.actual_nano_usd,
+                period="2026-11",
+            )
+            for each in settlements
+        ]
+        return policy_pb2.SettleBatchResponse(results=results).SerializeToString()
+
     server = grpc.aio.server(options=[("grpc.max_receive_message_length", 32 << 20)])
-    for service, method in (
-        ("opentelemetry.proto.collector.trace.v1.TraceService", "Export"),
-        ("llm_cost.policy.v1.PolicyService", "SettleBatch"),
+    for service, method, answer in (
+        ("opentelemetry.proto.collector.trace.v1.TraceService", "Export", accept),
+        ("llm_cost.policy.v1.PolicyService", "SettleBatch", settle),
     ):
-        handlers = {method: grpc.unary_unary_rpc_method_handler(accept)}
+        handlers = {method: grpc.unary_unary_rpc_method_handler(answer)}
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

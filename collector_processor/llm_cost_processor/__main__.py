@@ -15,7 +15,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
+from llm_cost import price_files
+from llm_cost import settings as library_settings
 from llm_cost.errors import ConfigurationError
+from llm_cost_processor import allocation
 from llm_cost_processor.aggregate import Aggregate
 from llm_cost_processor.batch import Enricher
 from llm_cost_processor.exposition import AggregateCollector
@@ -66,6 +69,7 @@ async def run(settings: Settings) -> None:
             "otlp": f"{host}:{port}",
             "metrics": f"{metrics_host}:{metrics.server_port}",
         }
+        allocation.settle_in()
         print(json.dumps(ready), flush=True)
         await stopping.wait()
         # First the word, so that balancers send elsewhere, then the requests in flight.
@@ -124,7 +128,9 @@ def main() -> int:
     """Run; return the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        asyncio.run(run(from_command_line(sys.argv[1:])))
+        settings = from_command_line(sys.argv[1:])
+        price_files.use(library_settings.prices_path(), account=library_settings.prices_account())
+        asyncio.run(run(settings))
     except ConfigurationError as error:
         print(error, file=sys.stderr)
         return 2

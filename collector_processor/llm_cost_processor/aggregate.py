@@ -6,12 +6,13 @@ bounded. Counters start at zero with the process, as Prometheus counters do.
 
 import threading
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from llm_cost.attributes import OVERFLOW_LABEL_VALUE, UNATTRIBUTED
-from llm_cost_processor.enrich import LlmCall
+from llm_cost.usage import Usage
+from llm_cost_processor.enrich import Kind, LlmCall
 
 MAX_SERIES: Final = 1_000
 """Label combinations; each is about 25 lines of exposition. Further ones go to the overflow
@@ -54,23 +55,27 @@ class Series:
     duration_s: float = 0.0
     duration_counts: list[int] = field(default_factory=lambda: [0] * (len(DURATION_BUCKETS_S) + 1))
 
-    def add(self, call: LlmCall) -> None:
-        """Count one call."""
-        self.calls += 1
-        price = call.price
-        if price.nano_usd is not None:
-            self.cost_nano_usd += price.nano_usd
-        if price.unpriced is not None:
-            self.unpriced[price.unpriced] = self.unpriced.get(price.unpriced, 0) + 1
-        usage = call.usage
-        tokens = self.tokens
-        tokens[0] += sum(usage[:4])
-        tokens[1] += sum(usage[4:7])
-        tokens[2] += usage.cache_write_tokens + usage.cache_write_1h_tokens
-        tokens[3] += usage.total_output_tokens - usage.output_reasoning_tokens
-        tokens[4] += usage.output_reasoning_tokens
-        self.duration_s += call.duration_s
-        self.duration_counts[bisect_left(DURATION_BUCKETS_S, call.duration_s)] += 1
+    def add(self, calls: Sequence[LlmCall]) -> None:
+        """Count calls."""
+        self.calls += len(calls)
+        for call in calls:
+            unpriced = call.price.unpriced
+            if unpriced is not None:
+                self.unpriced[unpriced] = self.unpriced.get(unpriced, 0) + 1
+            if call.nano_usd is not None:
+                self.cost_nano_usd += call.nano_usd
+            self.duration_s += call.duration_s
+            self.duration_counts[bisect_left(DURATION_BUCKETS_S, call.duration_s)] += 1
+        # Bucket by bucket and not call by call: a sum over a column is one step.
+        used = Usage._make(map(sum, zip(*(call.usage for call in calls), strict=True)))
+        told = (
+            sum(used[:4]),
+            used.cache_read_tokens,
+            used.cache_write_tokens + used.cache_write_1h_tokens,
+            used.total_output_tokens - used.output_reasoning_tokens,
+            used.output_reasoning_tokens,
+        )
+        self.tokens = [before + more for before, more in zip(self.tokens, told, strict=True)]
 
     def copy(self) -> "Series":
         """Return a copy that no later call changes."""
@@ -103,15 +108,20 @@ class Aggregate:
     def add(self, calls: Iterable[LlmCall]) -> int:
         """Count calls; return how many had been counted already."""
         repeated = 0
+        by_kind: dict[Kind, list[LlmCall]] = {}
         with self._lock:
+            seen, seen_before = self._seen, self._seen_before
             for call in calls:
-                if call.call_id in self._seen or call.call_id in self._seen_before:
+                call_id = call.call_id
+                if call_id in seen or call_id in seen_before:
                     repeated += 1
                     continue
-                self._seen.add(call.call_id)
-                self._series_of(call).add(call)
-            if len(self._seen) >= self._dedup_window_calls:
-                self._seen_before, self._seen = self._seen, set()
+                seen.add(call_id)
+                by_kind.setdefault(call.kind, []).append(call)
+            for kind, new in by_kind.items():
+                self._series_of(kind).add(new)
+            if len(seen) >= self._dedup_window_calls:
+                self._seen_before, self._seen = seen, set()
         return repeated
 
     def snapshot(self) -> list[tuple[Labels, Series]]:
@@ -119,13 +129,13 @@ class Aggregate:
         with self._lock:
             return [(labels, series.copy()) for labels, series in self._series.items()]
 
-    def _series_of(self, call: LlmCall) -> Series:
+    def _series_of(self, kind: Kind) -> Series:
         labels = Labels(
-            call.subject.tier or UNATTRIBUTED,
-            call.provider,
-            call.model,
-            call.subject.group or UNATTRIBUTED,
-            call.operation,
+            kind.tier or UNATTRIBUTED,
+            kind.provider,
+            kind.model,
+            kind.group or UNATTRIBUTED,
+            kind.operation,
         )
         series = self._series.get(labels)
         if series is None:

@@ -6,8 +6,10 @@ a second shell around `Receiver.traces` and `Receiver.pass_on`.
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import Final
 
 import grpc
@@ -18,7 +20,8 @@ from llm_cost_processor.aggregate import Aggregate
 from llm_cost_processor.batch import Enriched, Enricher, MalformedTraces
 from llm_cost_processor.forward import MAX_MESSAGE_BYTES, Forward
 from llm_cost_processor.health import Health
-from llm_cost_processor.settle import Settler, records_of
+from llm_cost_processor.settle import Settler
+from llm_cost_processor.settlement import records_of
 from llm_cost_processor.spool import SpoolFull
 from llm_cost_processor.status import Refusal, abort, back_pressure
 
@@ -122,12 +125,10 @@ class Receiver:
         calls = enriched.calls
         if not calls:
             return
-        unpriced = sum(call.price.unpriced is not None for call in calls)
-        carried = sum(call.price.carried and call.price.unpriced is None for call in calls)
-        health.calls.labels("unknown").inc(unpriced)
-        health.calls.labels("carried").inc(carried)
-        health.calls.labels("ours").inc(len(calls) - unpriced - carried)
-        health.subjects_refused.inc(sum(call.subject.refused for call in calls))
+        for price, count in Counter(map(attrgetter("price"), calls)).items():
+            come_by = "carried" if price.carried else "ours"
+            health.calls.labels("unknown" if price.unpriced else come_by).inc(count)
+        health.subjects_refused.inc(sum(map(attrgetter("refused"), calls)))
         health.repeated.inc(self._aggregate.add(calls))
 
     def _answer(self, enriched: Enriched, reply: bytes) -> bytes:

@@ -1,16 +1,19 @@
 """What a span reports, read through its dialect: texts, counts, and usage. Pure."""
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from llm_cost import attributes as names
 from llm_cost.usage import Usage
-from llm_cost_processor.dialects import BUCKET_NAMES, COUNTS, Attributes, Plan
+from llm_cost_processor.dialects import BUCKET_NAMES, Attributes, AttributeValue, Plan
 
 MAX_COUNT: Final = 10**12
 """A larger count of tokens is a fault of the sender: it would cost more than the wire holds."""
 
 MAX_TEXT_CHARS: Final = 256
 """Of a model's or provider's name. A longer one is a fault, and it would stay in every metric."""
+
+INVALID: Final = -1
+"""In place of a count that no provider can mean."""
 
 _SAID_BY_DIALECTS: Final = frozenset(
     {
@@ -24,12 +27,13 @@ _SAID_BY_DIALECTS: Final = frozenset(
         "output_audio_tokens",
     }
 )
+_new: Final = tuple.__new__
 _INPUT_BUCKETS: Final = ("input_image_tokens", "input_video_tokens")
 _OUTPUT_BUCKETS: Final = ("output_image_tokens", "output_video_tokens")
 
 
 class InvalidUsage(ValueError):
-    """A count that no provider can mean; the message names the attribute and the value."""
+    """A count that no provider can mean."""
 
 
 def text(attributes: Attributes, name: str) -> str:
@@ -38,33 +42,33 @@ def text(attributes: Attributes, name: str) -> str:
     return (value if type(value) is str else str(value))[:MAX_TEXT_CHARS]
 
 
-def _count(attributes: Attributes, name: str) -> int:
-    value = attributes[name]
-    return value if type(value) is int and 0 <= value <= MAX_COUNT else _whole(name, value)
+def count(value: AttributeValue) -> int:
+    """Return the count that `value` means, or `INVALID`.
 
-
-def _whole(name: str, value: object) -> int:
-    """JavaScript exporters send whole numbers as doubles, and some instrumentations as text."""
-    whole = -1
-    if isinstance(value, float) and value.is_integer():
+    JavaScript exporters send whole numbers as doubles, and some instrumentations as text.
+    """
+    whole = INVALID
+    if type(value) is int:
+        whole = value
+    elif isinstance(value, float) and value.is_integer():
         whole = int(value)
     elif isinstance(value, str) and value.isascii() and value.isdigit():
-        whole = int(value) if len(value) <= len(str(MAX_COUNT)) else -1
-    if not 0 <= whole <= MAX_COUNT:
-        raise InvalidUsage(f"{name} {value!r} is not a whole number from 0 to {MAX_COUNT}")
-    return whole
+        whole = int(value) if len(value) <= len(str(MAX_COUNT)) else INVALID
+    return whole if 0 <= whole <= MAX_COUNT else INVALID
 
 
-def usage(attributes: Attributes, plan: Plan) -> Usage | None:
-    """Return the exclusive buckets of what the span reports, None where it reports nothing.
+def usage(plan: Plan, counts: Sequence[int], own_buckets: Mapping[str, int]) -> Usage | None:
+    """Return the exclusive buckets of what a span reports, None where it reports nothing.
 
+    counts: of the attributes `plan.counts`, in their order.
+    own_buckets: what `buckets_of` found.
     Raises `InvalidUsage` for a count that no provider can mean.
     """
+    if INVALID in counts or (own_buckets and INVALID in own_buckets.values()):
+        raise InvalidUsage
     if not plan.has_usage:
-        return _usage_without_tokens(attributes)
-    counts = [0] * len(COUNTS)
-    for number, name in plan.counts:
-        counts[number] = _count(attributes, name)
+        # Pages, images, searches.
+        return Usage(**own_buckets) if own_buckets else None
     (
         input_tokens,
         output_tokens,
@@ -74,17 +78,25 @@ def usage(attributes: Attributes, plan: Plan) -> Usage | None:
         reasoning,
         input_audio,
         output_audio,
-    ) = counts
-    cache_write_1h = min(cache_write_1h, cache_write)
-    cached = cache_read + cache_write if plan.dialect.input_includes_cache else 0
-    # By position: the fields are named in `Usage`, and naming them here doubles the time.
-    told = Usage(
-        *(_rest(input_tokens, cached + input_audio), input_audio, 0, 0),
-        *(cache_read, 0, 0, cache_write - cache_write_1h, cache_write_1h),
-        *(_rest(output_tokens, reasoning + output_audio), reasoning, output_audio),
-    )
-    # Only this library's own spans name their source, and only they carry further buckets.
-    return _with_own_buckets(told, attributes) if names.USAGE_SOURCE in attributes else told
+    ) = plan.spread((*counts, 0))
+    inside = input_audio
+    if plan.dialect.input_includes_cache:
+        inside += cache_read + cache_write
+    if cache_write:
+        cache_write_1h = min(cache_write_1h, cache_write)
+        cache_write -= cache_write_1h
+    else:
+        cache_write_1h = 0
+    text_in = _rest(input_tokens, inside)
+    text_out = _rest(output_tokens, reasoning + output_audio)
+    # By position and past the constructor: naming 24 fields takes four times as long.
+    # fmt: off
+    told = _new(Usage, (
+        text_in, input_audio, 0, 0, cache_read, 0, 0, cache_write, cache_write_1h,
+        text_out, reasoning, output_audio, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ))
+    # fmt: on
+    return _with_own_buckets(told, own_buckets) if own_buckets else told
 
 
 def _rest(total: int, inside: int) -> int:
@@ -93,10 +105,7 @@ def _rest(total: int, inside: int) -> int:
     return total - inside if total >= inside else total
 
 
-def _with_own_buckets(told: Usage, attributes: Attributes) -> Usage:
-    own = _own_buckets(attributes)
-    if not own:
-        return told
+def _with_own_buckets(told: Usage, own: Mapping[str, int]) -> Usage:
     taken_in = sum(own.get(name, 0) for name in _INPUT_BUCKETS)
     taken_out = sum(own.get(name, 0) for name in _OUTPUT_BUCKETS)
     read_elsewhere = own.get("cache_read_audio_tokens", 0) + own.get("cache_read_image_tokens", 0)
@@ -108,19 +117,12 @@ def _with_own_buckets(told: Usage, attributes: Attributes) -> Usage:
     )
 
 
-def _usage_without_tokens(attributes: Attributes) -> Usage | None:
-    """Pages, images, searches."""
-    if names.USAGE_SOURCE not in attributes:
-        return None
-    own = _own_buckets(attributes)
-    return Usage(**own) if own else None
-
-
-def _own_buckets(attributes: Attributes) -> dict[str, int]:
+def buckets_of(attributes: Attributes) -> dict[str, int]:
+    """Return the buckets that only this library writes, by name; `INVALID` for a bad count."""
     return {
         bucket: counted
-        for name, bucket in BUCKET_NAMES.items()
-        if name in attributes
+        for name, value in attributes.items()
+        if (bucket := BUCKET_NAMES.get(name, ""))
         and bucket not in _SAID_BY_DIALECTS
-        and (counted := _count(attributes, name))
+        and (counted := count(value))
     }

@@ -7,6 +7,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final
 
 import grpc
@@ -14,13 +15,10 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from llm_cost.policy.v1 import policy_pb2
-from llm_cost_processor.enrich import LlmCall
+from llm_cost_processor.settlement import BATCH_ITEMS
 from llm_cost_processor.spool import Record, Spool
 
 _log = logging.getLogger("llm_cost_processor")
-
-BATCH_ITEMS: Final = 1_000
-"""What SettleBatch takes at most."""
 
 SETTLE_TIMEOUT_S: Final = 10.0
 """One batch is some milliseconds of work; a service that takes longer is away."""
@@ -30,17 +28,6 @@ RETRY_LAST_S: Final = 5.0
 """How soon a service that is back is noticed, and how seldom one that is away is asked."""
 
 _METHOD: Final = "/llm_cost.policy.v1.PolicyService/SettleBatch"
-_SOURCES: Final = {
-    "reported": policy_pb2.USAGE_SOURCE_REPORTED,
-    "estimated": policy_pb2.USAGE_SOURCE_ESTIMATED,
-}
-_OUTCOMES: Final = {"ok": policy_pb2.OUTCOME_OK, "error": policy_pb2.OUTCOME_ERROR}
-_STATUSES: Final = {
-    "exact": policy_pb2.PRICE_STATUS_EXACT,
-    "partial": policy_pb2.PRICE_STATUS_PARTIAL,
-    "fallback": policy_pb2.PRICE_STATUS_FALLBACK,
-    "unknown": policy_pb2.PRICE_STATUS_UNKNOWN,
-}
 # A batch that these codes refuse is refused again however often it is sent.
 _HOPELESS: Final = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
 STATUS_NAMES: Final = {
@@ -54,42 +41,6 @@ STATUS_NAMES: Final = {
 
 # The ledger keeps what it has; somebody should look.
 _TOLD: Final = (policy_pb2.SETTLE_STATUS_CONFLICT, policy_pb2.SETTLE_STATUS_INVALID)
-
-
-def settlement_of(call: LlmCall) -> policy_pb2.Settlement:
-    """Return what the ledger is told about one call."""
-    price = call.price
-    settlement = policy_pb2.Settlement(
-        call_id=call.call_id,
-        subject=policy_pb2.Subject(
-            user_id=call.subject.user_id, tier=call.subject.tier, group=call.subject.group
-        ),
-        usage=call.usage.buckets(),
-        provider=call.provider,
-        model=call.model,
-        price_status=_STATUSES.get(price.status, policy_pb2.PRICE_STATUS_EXACT),
-        price_version=price.version,
-        usage_source=_SOURCES.get(call.usage_source, policy_pb2.USAGE_SOURCE_REPORTED),
-        outcome=_OUTCOMES.get(call.outcome, policy_pb2.OUTCOME_OK),
-        ended_at_unix_ms=call.ended_at_unix_ms,
-        operation=call.operation,
-    )
-    if price.nano_usd is not None:
-        settlement.actual_nano_usd = price.nano_usd
-    return settlement
-
-
-def records_of(calls: Sequence[LlmCall]) -> list[Record]:
-    """Return what to spool for `calls`: serialized batches, each small enough to be sent."""
-    settlements = [settlement_of(call) for call in calls if call.settles]
-    return [
-        Record(
-            policy_pb2.SettleBatchRequest(settlements=part).SerializeToString(),
-            len(part),
-        )
-        for start in range(0, len(settlements), BATCH_ITEMS)
-        if (part := settlements[start : start + BATCH_ITEMS])
-    ]
 
 
 class Settler:
@@ -212,7 +163,7 @@ class Settler:
             await self._settle(part.SerializeToString())
 
     def _count(self, reply: policy_pb2.SettleBatchResponse) -> None:
-        counts = Counter(result.status for result in reply.results)
+        counts = Counter(map(attrgetter("status"), reply.results))
         for status, count in counts.items():
             self._on_settled(STATUS_NAMES.get(status, "unspecified"), count)
         for status in _TOLD:

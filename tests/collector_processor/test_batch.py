@@ -8,7 +8,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from llm_cost import attributes as names
 from llm_cost import call_id
-from llm_cost_processor.any_value import appended_float, appended_int, appended_text
+from llm_cost_processor.any_value import appended_text, float_appender, int_appender
 from llm_cost_processor.batch import Enriched, Enricher, MalformedTraces
 from llm_cost_processor.dialects import SubjectNames
 from support.otlp import attributes_of
@@ -108,7 +108,7 @@ def test_a_span_that_carries_its_cost_keeps_it_untouched() -> None:
 
     assert enriched.payload == payload
     [call] = enriched.calls
-    assert call.price.nano_usd == 7
+    assert call.nano_usd == 7
     assert call.price.status == "partial"
     assert call.call_id.hex() == "0123456789abcdef" * 2
 
@@ -118,7 +118,7 @@ def test_pricing_twice_changes_nothing() -> None:
     twice = enrich(once)
 
     assert twice.payload == once
-    assert twice.calls[0].price.nano_usd == OPENAI_CALL_NANO_USD
+    assert twice.calls[0].nano_usd == OPENAI_CALL_NANO_USD
 
 
 def test_a_negative_cost_is_passed_on_and_counted_nowhere_as_money() -> None:
@@ -128,7 +128,7 @@ def test_a_negative_cost_is_passed_on_and_counted_nowhere_as_money() -> None:
 
     assert enriched.payload == payload
     assert enriched.calls[0].price.unpriced == "invalid_cost"
-    assert not enriched.calls[0].settles
+    assert not enriched.calls[0].price.settles
 
 
 def test_an_unknown_model_says_so_and_costs_nothing_known() -> None:
@@ -139,7 +139,7 @@ def test_an_unknown_model_says_so_and_costs_nothing_known() -> None:
     assert said[names.PRICE_STATUS] == "unknown"
     assert names.COST_NANO_USD not in said
     assert enriched.calls[0].price.unpriced == "no_price"
-    assert enriched.calls[0].settles
+    assert enriched.calls[0].price.settles
 
 
 def test_a_call_without_usage_is_unpriced_and_not_settled() -> None:
@@ -148,8 +148,8 @@ def test_a_call_without_usage_is_unpriced_and_not_settled() -> None:
     [call] = enrich(serialized(request([span(silent, failed=True)]))).calls
 
     assert call.price.unpriced == "no_usage"
-    assert call.outcome == "error"
-    assert not call.settles
+    assert call.failed
+    assert not call.price.settles
 
 
 def test_a_blocked_call_is_no_call() -> None:
@@ -187,7 +187,7 @@ def test_the_library_s_buckets_are_read_back_as_they_were() -> None:
         "output_text_tokens": 200,
         "web_searches": 2,
     }
-    assert call.usage_source == "estimated"
+    assert call.kind.said.usage_source == "estimated"
 
 
 def test_an_unreadable_llm_span_is_left_out_and_its_neighbours_stay() -> None:
@@ -204,6 +204,21 @@ def test_an_unreadable_llm_span_is_left_out_and_its_neighbours_stay() -> None:
     assert len(spans_of(enriched.payload)) == 2
 
 
+def test_an_attribute_that_is_wanted_and_no_protobuf_makes_its_span_unreadable() -> None:
+    good = serialized(span(OPENAI_CALL))
+    bad = good + b"\x4a\x0f\x0a\x07user.id\x12\x04\x0a\x09ab"  # nine bytes are promised
+    scope_spans = b"".join(b"\x12" + _length(s) + s for s in (bad, b"", good))
+    resource_spans = b"\x12" + _length(scope_spans) + scope_spans
+    payload = b"\x0a" + _length(resource_spans) + resource_spans
+
+    enriched = enrich(payload)
+
+    assert enriched.unreadable == 1
+    empty, priced = spans_of(enriched.payload)
+    assert serialized(empty) == b""
+    assert attributes_of(priced)[names.COST_NANO_USD] == OPENAI_CALL_NANO_USD
+
+
 def _length(part: bytes) -> bytes:
     high, low = divmod(len(part), 128)
     return bytes((low | 128, high)) if high else bytes((low,))
@@ -217,9 +232,9 @@ def _length(part: bytes) -> bytes:
 )
 def test_appended_bytes_are_what_protobuf_reads(attributes: dict[str, int | float | str]) -> None:
     encoded = b"".join(
-        appended_int(name, value)
+        int_appender(name)(value)
         if isinstance(value, int)
-        else appended_float(name, value)
+        else float_appender(name)(value)
         if isinstance(value, float)
         else appended_text(name, value)
         for name, value in attributes.items()

@@ -6,63 +6,9 @@ from llm_cost.usage import Usage
 from llm_cost_processor.batch import Enricher
 from llm_cost_processor.dialects import DIALECTS, LLM_SPAN_MARKS, SubjectNames
 from llm_cost_processor.enrich import LlmCall
+from support.dialect_spans import CURRENT, OLDER, OPENINFERENCE, OPENLLMETRY, VERCEL
 from support.otlp_traffic import Plain, request, span, spans_of
 
-CURRENT: dict[str, Plain] = {
-    "gen_ai.operation.name": "chat",
-    "gen_ai.provider.name": "anthropic",
-    "gen_ai.request.model": "claude-sonnet-4-5",
-    "gen_ai.response.model": "claude-sonnet-4-5-20250929",
-    "gen_ai.usage.input_tokens": 1_000,
-    "gen_ai.usage.output_tokens": 200,
-    "gen_ai.usage.cache_read.input_tokens": 600,
-    "gen_ai.usage.cache_write.input_tokens": 100,
-    "gen_ai.usage.reasoning.output_tokens": 50,
-}
-OLDER: dict[str, Plain] = {
-    "gen_ai.operation.name": "chat",
-    "gen_ai.system": "anthropic",
-    "gen_ai.request.model": "claude-sonnet-4-5",
-    "gen_ai.usage.prompt_tokens": 1_000,
-    "gen_ai.usage.completion_tokens": 200,
-    "gen_ai.usage.cache_read.input_tokens": 600,
-    "gen_ai.usage.cache_creation.input_tokens": 100,
-    "gen_ai.usage.reasoning_tokens": 50,
-}
-OPENLLMETRY: dict[str, Plain] = {
-    "llm.request.type": "chat",
-    "gen_ai.system": "Anthropic",
-    "gen_ai.request.model": "claude-sonnet-4-5",
-    "gen_ai.response.model": "claude-sonnet-4-5-20250929",
-    "gen_ai.usage.prompt_tokens": 1_000,
-    "gen_ai.usage.completion_tokens": 200,
-    "llm.usage.total_tokens": 1_200,
-    "gen_ai.usage.cache_read_input_tokens": 600,
-    "gen_ai.usage.cache_creation_input_tokens": 100,
-    "gen_ai.usage.reasoning_tokens": 50,
-    "gen_ai.prompt.0.role": "user",
-}
-OPENINFERENCE: dict[str, Plain] = {
-    "openinference.span.kind": "LLM",
-    "llm.provider": "anthropic",
-    "llm.system": "anthropic",
-    "llm.model_name": "claude-sonnet-4-5",
-    "llm.token_count.prompt": 1_000,
-    "llm.token_count.completion": 200,
-    "llm.token_count.total": 1_200,
-    "llm.token_count.prompt_details.cache_read": 600,
-    "llm.token_count.prompt_details.cache_write": 100,
-    "llm.token_count.completion_details.reasoning": 50,
-}
-# JavaScript: no operation, counts as doubles.
-VERCEL: dict[str, Plain] = {
-    "operation.name": "ai.generateText.doGenerate",
-    "gen_ai.system": "anthropic.messages",
-    "gen_ai.request.model": "claude-sonnet-4-5",
-    "gen_ai.response.model": "claude-sonnet-4-5-20250929",
-    "gen_ai.usage.input_tokens": 1_000.0,
-    "gen_ai.usage.output_tokens": 200.0,
-}
 EVERYTHING = Usage(
     input_text_tokens=300,
     cache_read_text_tokens=600,
@@ -84,15 +30,15 @@ def test_every_dialect_means_the_same_usage(attributes: dict[str, Plain]) -> Non
     [call] = calls(attributes)
 
     assert call.usage == EVERYTHING
-    assert call.operation == "chat"
-    assert call.provider.lower() == "anthropic"
-    assert call.model.startswith("claude-sonnet-4-5")
+    assert call.kind.operation == "chat"
+    assert call.kind.provider.lower() == "anthropic"
+    assert call.kind.model.startswith("claude-sonnet-4-5")
     assert call.price.status == "exact"
 
 
 def test_all_dialects_cost_the_same() -> None:
     costs = {
-        call.price.nano_usd
+        call.nano_usd
         for attributes in (CURRENT, OLDER, OPENLLMETRY, OPENINFERENCE)
         for call in calls(attributes)
     }
@@ -105,7 +51,7 @@ def test_counts_may_be_doubles_and_the_operation_unsaid() -> None:
     [call] = calls(VERCEL)
 
     assert call.usage == Usage(input_text_tokens=1_000, output_text_tokens=200)
-    assert call.operation == "chat"
+    assert call.kind.operation == "chat"
 
 
 def test_counts_may_be_text() -> None:
@@ -126,8 +72,8 @@ def test_an_absurd_count_is_no_price_and_no_settlement(count: Plain) -> None:
     [call] = calls(CURRENT | {"gen_ai.usage.output_tokens": count})
 
     assert call.price.unpriced == "invalid_usage"
-    assert call.price.nano_usd is None
-    assert not call.settles
+    assert call.nano_usd is None
+    assert not call.price.settles
 
 
 @pytest.mark.parametrize(
@@ -176,13 +122,13 @@ def test_a_user_id_that_the_ledger_refuses_is_booked_as_unsaid(user: str) -> Non
     assert call.subject.user_id == ""
     assert call.subject.tier == "free"
     assert call.subject.refused
-    assert call.settles
+    assert call.price.settles
 
 
 def test_an_array_where_a_text_belongs_gives_way_to_the_next_name() -> None:
     [call] = calls(CURRENT | {"gen_ai.response.model": ["a", "b"]})
 
-    assert call.model == "claude-sonnet-4-5"
+    assert call.kind.model == "claude-sonnet-4-5"
 
 
 def test_every_dialect_is_found_by_the_bytes_that_let_a_span_be_read() -> None:
@@ -200,3 +146,14 @@ def test_a_text_cut_inside_a_character_does_not_make_the_span_unreadable() -> No
     assert enriched.unreadable == 0
     assert enriched.calls[0].price.status == "exact"
     assert spans_of(payload)
+
+
+def test_a_frameworks_span_around_priced_calls_is_not_priced_again() -> None:
+    assert calls({**OPENINFERENCE, "llm_cost.priced_below": True}) == []
+    assert len(calls(OPENINFERENCE)) == 1
+
+
+def test_a_span_with_a_cost_keeps_it_whatever_is_priced_below() -> None:
+    (call,) = calls({**OPENINFERENCE, "llm_cost.priced_below": True, "llm_cost.cost.nano_usd": 5})
+
+    assert call.nano_usd == 5

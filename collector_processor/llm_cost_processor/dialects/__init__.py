@@ -10,7 +10,14 @@ from llm_cost_processor.dialects.dialect import Attributes, AttributeValue, Dial
 from llm_cost_processor.dialects.genai import GENAI, GENAI_OLDER
 from llm_cost_processor.dialects.openinference import OPENINFERENCE
 from llm_cost_processor.dialects.openllmetry import OPENLLMETRY
-from llm_cost_processor.dialects.plan import BUCKET_NAMES, COUNTS, Plan, Planner, SubjectNames
+from llm_cost_processor.dialects.plan import (
+    BUCKET_NAMES,
+    COUNTS,
+    Encoded,
+    Plan,
+    Planner,
+    SubjectNames,
+)
 
 __all__ = [
     "BUCKET_NAMES",
@@ -20,6 +27,7 @@ __all__ = [
     "AttributeValue",
     "Attributes",
     "Dialect",
+    "Encoded",
     "Plan",
     "Planner",
     "SubjectNames",
