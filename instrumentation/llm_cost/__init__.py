@@ -61,16 +61,23 @@ def __dir__() -> list[str]:
 def instrument(**options: object) -> None:
     """Patch the installed LLM clients; the options are those of `llm_cost.providers`.
 
+    With LLM_COST_IDENTITY set, the installed web frameworks too: before the application
+    is made.
+
     Raises `ConfigurationError` when a setting cannot be read: here is the place to hear of
     it, before the first call. `opentelemetry-instrument` does this without code.
     """
-    from llm_cost.settings import Settings
+    from llm_cost.settings import Settings, identity_text
 
     Settings.from_environment()
     import_module(".policy", __name__).require_usable_settings()
+    if identity_text():
+        import_module(".identity_source", __name__).identity_from_environment()
+        import_module(".frameworks", __name__).instrument()
     import_module(".providers", __name__).instrument(**options)
 
 
 def uninstrument() -> None:
     """Undo `instrument`."""
+    import_module(".frameworks", __name__).uninstrument()
     import_module(".providers", __name__).uninstrument()

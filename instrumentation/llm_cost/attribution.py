@@ -8,14 +8,14 @@ An unusable id raises where the application says it, and nowhere else.
 import functools
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
-from typing import Final, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Final, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
 
-from opentelemetry import baggage
+from opentelemetry import baggage, trace
 from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
-from llm_cost import attributes
+from llm_cost import attributes, faults
 from llm_cost.errors import InvalidSubject
 from llm_cost.policy.decision import Identity
 from llm_cost.within import Token, around_async_generator, around_generator, restore
@@ -34,6 +34,8 @@ _BAGGAGE_NAMES: Final = (
     attributes.BAGGAGE_USER_TIER,
     attributes.BAGGAGE_GROUP,
 )
+_TOPIC_NAMES: Final = (attributes.CONVERSATION_ID, attributes.AGENT_NAME)
+_OUR_BAGGAGE: Final = frozenset(_BAGGAGE_NAMES + _TOPIC_NAMES)
 _NOBODY: Final = Identity()
 _complained_of: set[str] = set()  # bounded: one entry per field and source
 
@@ -48,10 +50,57 @@ class _Said(NamedTuple):
 _SAID_KEY: Final = create_key("llm_cost.said")
 _NOTHING_SAID: Final = _Said(_NOBODY, True)
 
+Topic: TypeAlias = tuple[str | None, str | None]
+"""The conversation's id and the agent's name: no payers, and never part of a decision."""
+_TOPIC_KEY: Final = create_key("llm_cost.topic")
+_NO_TOPIC: Final[Topic] = (None, None)
+
 
 def current_identity() -> Identity:
     """Return who pays for a call made here and now, as far as context and baggage say."""
     return resolve()
+
+
+def said_here() -> Identity | None:
+    """Return what code of this process said, without baggage; None: it said nothing at all."""
+    said = get_current().get(_SAID_KEY)
+    return said.identity if isinstance(said, _Said) else None
+
+
+def conversation_and_agent() -> Topic:
+    """Return which conversation and agent a call made here belongs to, where anybody said so.
+
+    Each on its own: `attribute_to`, else the current span (an agent framework's, say), else
+    baggage of the calling service. Never raises; nothing is made up.
+    """
+    context = get_current()
+    return _topic_in(context) if context else _NO_TOPIC
+
+
+def _topic_in(context: Context) -> Topic:
+    conversation_id, agent = said = _topic_said_in(context)
+    if conversation_id and agent:
+        return said
+    # A span that is no SDK's has no attributes to read.
+    on_span = getattr(trace.get_current_span(context), "attributes", None)
+    carried = baggage.get_all(context) if _said_in(context).trusts_baggage else None
+    if not on_span and not carried:
+        return said
+    with faults.contained("reading the conversation of a call"):
+        for source, where in ((on_span, "current span"), (carried, "baggage")):
+            if isinstance(source, Mapping):
+                conversation_id = conversation_id or _usable_or_none(
+                    source.get(attributes.CONVERSATION_ID), f"{where} conversation"
+                )
+                agent = agent or _usable_or_none(
+                    source.get(attributes.AGENT_NAME), f"{where} agent"
+                )
+    return conversation_id, agent
+
+
+def _topic_said_in(context: Context) -> Topic:
+    topic = context.get(_TOPIC_KEY)
+    return cast("Topic", topic) if isinstance(topic, tuple) else _NO_TOPIC
 
 
 def resolve(client_user_id: object = None) -> Identity:
@@ -121,16 +170,32 @@ def without_baggage(context: Context | None = None) -> Context:
     if stripped is context:
         return context
     said = _Said(_carried_by(context), _said_in(context).trusts_baggage)
+    topic = _topic_in(context)
+    if topic != _NO_TOPIC:
+        stripped = set_value(_TOPIC_KEY, topic, stripped)
     return set_value(_SAID_KEY, said, stripped)
+
+
+def _with_topic(topic: Topic, context: Context) -> Context:
+    """Return `context` with the given ones of conversation and agent said, in baggage too."""
+    outer = _topic_said_in(context)
+    for name, value in zip(_TOPIC_NAMES, topic, strict=True):
+        if value is not None:
+            context = baggage.set_baggage(name, value, context)
+    return set_value(_TOPIC_KEY, (topic[0] or outer[0], topic[1] or outer[1]), context)
 
 
 def _stripped(context: Context) -> Context:
     carried = baggage.get_all(context)
     if not carried:
         return context
-    for name in _BAGGAGE_NAMES:
-        if name in carried:
-            context = baggage.remove_baggage(name, context)
+    kept = {name: value for name, value in carried.items() if name not in _OUR_BAGGAGE}
+    if len(kept) == len(carried):
+        return context
+    # Anew and not taken out one by one: each step copies the context, on every call.
+    context = baggage.clear(context)
+    for name, value in kept.items():
+        context = baggage.set_baggage(name, value, context)
     return context
 
 
@@ -143,7 +208,7 @@ class attribute_to:  # noqa: N801 - reads as a statement: `with attribute_to(use
     Raises `InvalidSubject` for an id that cannot be booked.
     """
 
-    __slots__ = ("_identity", "_tokens")
+    __slots__ = ("_identity", "_tokens", "_topic")
 
     def __init__(
         self,
@@ -151,16 +216,22 @@ class attribute_to:  # noqa: N801 - reads as a statement: `with attribute_to(use
         user_id: str | int | None = None,
         tier: str | None = None,
         group: str | None = None,
+        conversation_id: str | int | None = None,
+        agent: str | None = None,
     ) -> None:
         self._identity = Identity(
             None if user_id is None else checked_id("user_id", user_id),
             None if tier is None else checked_id("tier", tier),
             None if group is None else checked_id("group", group),
         )
+        self._topic: Topic = (
+            None if conversation_id is None else checked_id("conversation_id", conversation_id),
+            None if agent is None else checked_id("agent", agent),
+        )
         self._tokens: list[Token] = []
 
     def __enter__(self) -> Identity:
-        self._tokens.append(attach(with_identity(self._identity)))
+        self._tokens.append(attach(self._context()))
         return resolve()
 
     def __exit__(
@@ -177,7 +248,8 @@ class attribute_to:  # noqa: N801 - reads as a statement: `with attribute_to(use
         self._tokens.clear()  # left in another execution context: nothing to undo there
 
     def _context(self) -> Context:
-        return with_identity(self._identity)
+        context = with_identity(self._identity)
+        return context if self._topic == _NO_TOPIC else _with_topic(self._topic, context)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate `function`; its kind (coroutine, generator, ...) stays what it was."""

@@ -26,7 +26,7 @@ _NOBODY: Final = Identity()
 
 
 class Headers(Mapping[str, str]):
-    """Request headers by name, in any case; repeated ones joined by a comma."""
+    """Request headers by name, in any case; repeated ones joined as their grammar says."""
 
     __slots__ = ("_by_name",)
 
@@ -35,7 +35,9 @@ class Headers(Mapping[str, str]):
         for name, value in pairs:
             key = name.lower()
             seen = self._by_name.get(key)
-            self._by_name[key] = value if seen is None else f"{seen}, {value}"
+            # HTTP/2 may send each cookie in a header of its own.
+            comma = "; " if key == "cookie" else ", "
+            self._by_name[key] = value if seen is None else f"{seen}{comma}{value}"
 
     def __getitem__(self, name: str) -> str:
         return self._by_name[name.lower()]
@@ -101,7 +103,7 @@ class AttributionMiddleware:
 
     async def _identity_of(self, scope: Scope) -> Identity:
         with faults.contained("identifying who pays for a request"):
-            payer = self._identify(_asgi_request(scope))
+            payer = self._identify(asgi_request(scope))
             if inspect.isawaitable(payer):
                 payer = await payer
             return _identity_from(payer)
@@ -128,18 +130,18 @@ class WsgiAttributionMiddleware:
         with own:
             body = self._app(environ, start_response)
         # Nothing runs in these, and servers treat them specially (length, sendfile).
-        if isinstance(body, list | tuple) or _is_file(body, environ):
+        if isinstance(body, list | tuple) or is_file(body, environ):
             return body
-        return _Body(body, own)
+        return Body(body, own)
 
     def _identity_of(self, environ: Environ) -> Identity:
         with faults.contained("identifying who pays for a request"):
-            payer = self._identify(_wsgi_request(environ))
+            payer = self._identify(wsgi_request(environ))
             return _identity_from(payer)
         return _NOBODY
 
 
-class _Body:
+class Body:
     """The body of a WSGI response, each step and the closing in the request's context."""
 
     def __init__(self, body: Iterable[bytes], own: OwnContext) -> None:
@@ -164,7 +166,8 @@ class _Body:
                 close()
 
 
-def _is_file(body: object, environ: Environ) -> bool:
+def is_file(body: object, environ: Environ) -> bool:
+    """Return whether the server sends this body by itself, as a file."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(wrapper, type) and isinstance(body, wrapper)
 
@@ -186,7 +189,8 @@ def _identity_from(payer: Payer | Awaitable[Payer]) -> Identity:
     return Identity(**given)
 
 
-def _asgi_request(scope: Scope) -> Request:
+def asgi_request(scope: Scope) -> Request:
+    """Return what `identify` sees of an ASGI connection."""
     return Request(
         method=scope.get("method", ""),
         path=scope["path"],
@@ -198,7 +202,8 @@ def _asgi_request(scope: Scope) -> Request:
     )
 
 
-def _wsgi_request(environ: Environ) -> Request:
+def wsgi_request(environ: Environ) -> Request:
+    """Return what `identify` sees of a WSGI request."""
     return Request(
         method=environ.get("REQUEST_METHOD", ""),
         path=environ.get("PATH_INFO", ""),
