@@ -8,6 +8,7 @@ from typing import Final
 
 # --- GenAI conventions -------------------------------------------------------------------
 OPERATION_NAME: Final = "gen_ai.operation.name"
+OPERATION_START_JOB: Final = "start_job"  # a value: work began that its result's span will price
 PROVIDER_NAME: Final = "gen_ai.provider.name"
 REQUEST_MODEL: Final = "gen_ai.request.model"
 REQUEST_STREAM: Final = "gen_ai.request.stream"
@@ -24,6 +25,8 @@ USAGE_OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"  # includes reasoning 
 USAGE_CACHE_READ_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
 USAGE_CACHE_WRITE_TOKENS: Final = "gen_ai.usage.cache_write.input_tokens"
 USAGE_REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+USAGE_PREFIX: Final = "gen_ai.usage."
+USAGE_OLDER_TOKENS: Final = ("gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens")
 
 COST_AMOUNT: Final = "gen_ai.usage.cost.amount"  # display only, a float; money is COST_NANO_USD
 COST_CURRENCY: Final = "gen_ai.usage.cost.currency"
@@ -52,6 +55,9 @@ USAGE_SOURCE: Final = "llm_cost.usage.source"  # reported | estimated
 # One exclusive bucket of `Usage` each, where the conventions have no name for it:
 # USAGE_BUCKET_PREFIX + field name, for example llm_cost.usage.cache_write_1h_tokens.
 USAGE_BUCKET_PREFIX: Final = "llm_cost.usage."
+# On a framework's span that may repeat the usage of the calls inside it: they have the cost.
+PRICED_BELOW: Final = "llm_cost.priced_below"
+RESPONSE_SERVICE_TIER: Final = "llm_cost.response.service_tier"  # where a provider's own is missing
 POLICY_DECISION: Final = "llm_cost.policy.decision"  # allow | warn | block | dry_run | unavailable
 POLICY_VERSION: Final = "llm_cost.policy.version"
 

@@ -8,15 +8,17 @@ attached to a context: `current` makes it current for one frame only.
 
 import threading
 import time
+from importlib import import_module
 from types import TracebackType
 from typing import Final
 
 from opentelemetry import context, trace
+from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
 from llm_cost import attributes as names
-from llm_cost import attribution, call_id, estimate, policy, span_attributes
+from llm_cost import attribution, call_id, estimate, gateways, neighbours, policy, span_attributes
 from llm_cost.errors import ConfigurationError
 from llm_cost.faults import contained
 from llm_cost.policy.decision import Action, Decision, Identity, Reservation, Settlement
@@ -25,6 +27,7 @@ from llm_cost.pricing import Cost, PriceStatus, cost_of
 from llm_cost.request import ESTIMATED, REPORTED, Reply, Request
 from llm_cost.settings import Settings
 from llm_cost.usage import Usage
+from llm_cost.within import restore, within
 
 HOLD_TTL_S: Final = 660.0  # longer than the clients' own ten minutes of patience
 _SUPPRESSED: Final = "suppress_instrumentation"
@@ -95,6 +98,7 @@ async def begin_async(request: Request) -> "Call | None":
 
 def _prepare(request: Request) -> "Call | None":
     with contained("preparing a call"):
+        gateways.measured_inside()
         return Call(request, attribution.resolve(request.client_user_id), policy.current_gate())
     return None
 
@@ -112,6 +116,7 @@ class Call:
         "id",
         "identity",
         "is_policed",
+        "neighbour",
         "request",
     )
 
@@ -125,6 +130,7 @@ class Call:
         self.decision: Decision | None = None
         self._size: estimate.InputSize | None = None
         self._span: Span = trace.INVALID_SPAN
+        self.neighbour: neighbours.Borrowed | neighbours.Late | None = None
         self._started_at_s = 0.0
         # Tried without waiting, so that an end from inside a garbage collection cannot hang.
         self._ended = threading.Lock()
@@ -175,6 +181,18 @@ class Call:
         """The call raised `error`. `reply` None: it consumed nothing."""
         self._end("error" if isinstance(error, Exception) else "cancelled", reply, error)
 
+    def lose(self, error: BaseException) -> None:
+        """The call raised `error`, may be billed, and is sent again: a borrowed span goes along."""
+        if self.neighbour is not None:
+            self.neighbour.give_back()
+            self.neighbour = None
+            ago_nano = int((time.perf_counter() - self._started_at_s) * 1e9)
+            with within(neighbours.unsuppressed()):
+                with contained("giving a span back"):
+                    self._span = self.start_span(self.starts(), None, time.time_ns() - ago_nano)
+                self.fail(error, Reply())
+        self.fail(error, Reply())
+
     def _end(self, outcome: str, reply: Reply | None, error: BaseException | None) -> None:
         if not self._ended.acquire(blocking=False):
             return
@@ -192,16 +210,27 @@ class Call:
                 self._end_span(ends, error)
 
     def _settle(self, outcome: str, reply: Reply) -> dict[str, AttributeValue]:
-        request = self.request
+        request, job = self.request, reply.job
         now_s = time.time()
+        if job is not None:
+            import_module("llm_cost.receipts").take_name(self, job)
         usage, source = self._usage(reply)
-        cost = _UNKNOWN if usage is None else self._price(usage, reply, now_s)
+        cost = reply.bill_of(request.provider)
+        if cost is None:
+            cost = _UNKNOWN if usage is None else self._price(usage, reply, now_s)
+        if cost.status is PriceStatus.UNKNOWN and reply.cost_if_unpriced is not None:
+            cost = reply.cost_if_unpriced
         if usage is not None and source is REPORTED and request.is_text:
             estimate.history.observe(self._key(), usage.total_output_tokens)
         if self.is_policed:
             self._report(outcome, reply, usage or Usage(), source, cost, int(now_s * 1000))
-        if not self._span.is_recording():
+        if reply.others:
+            import_module("llm_cost.receipts").book_others(self, reply.others)
+        if self.neighbour is None and not self._span.is_recording():
             return {}
+        if job is not None and not job.is_done:
+            # Its use is on the span of whoever reads the result: one job, one span with a cost.
+            return span_attributes.at_start_of_job(request, reply, started_at_s=self._started_at_s)
         return span_attributes.at_end(
             request, reply, usage, source, cost, started_at_s=self._started_at_s
         )
@@ -298,22 +327,37 @@ class Call:
 
     def _start_span(self) -> None:
         self._started_at_s = time.perf_counter()
-        if context.get_value(_SUPPRESSED):
-            return
-        request = self.request
-        self._span = _Wiring.tracer.start_span(
-            f"{request.operation} {request.model}",
+        self.neighbour = neighbours.join(self)
+        if self.neighbour is not None:
+            self._span = self.neighbour.span
+        elif not context.get_value(_SUPPRESSED):
+            self._span = self.start_span(self.starts())
+
+    def starts(self) -> dict[str, AttributeValue]:
+        """Return what the call's span says from the start."""
+        topic = attribution.conversation_and_agent()
+        return span_attributes.at_start(self.id, self.request, self.identity, self.decision, topic)
+
+    def start_span(
+        self,
+        attributes: dict[str, AttributeValue],
+        parent: Context | None = None,
+        start_unix_nano: int | None = None,
+    ) -> Span:
+        """Start a span for this call."""
+        return _Wiring.tracer.start_span(
+            f"{self.request.operation} {self.request.model}",
+            context=parent,
             kind=SpanKind.CLIENT,
-            attributes=span_attributes.at_start(
-                self.id,
-                request,
-                self.identity,
-                self.decision,
-            ),
+            attributes=attributes,
+            start_time=start_unix_nano,
         )
 
     def _end_span(self, ends: dict[str, AttributeValue], error: BaseException | None) -> None:
         span = self._span
+        if self.neighbour is not None:
+            self.neighbour.give({names.CALL_ID: self.id.hex(), **ends})
+            return
         try:
             if span.is_recording():
                 span.set_attributes(ends)
@@ -333,7 +377,11 @@ class _Current:
         self._span = span
 
     def __enter__(self) -> None:
-        self._token = context.attach(trace.set_span_in_context(self._span))
+        # Without the payer's baggage: HTTP instrumentations would send it to the provider.
+        inside = attribution.without_baggage()
+        if self._span is not trace.INVALID_SPAN:
+            inside = trace.set_span_in_context(self._span, inside)
+        self._token = context.attach(inside)
 
     def __exit__(
         self,
@@ -341,4 +389,4 @@ class _Current:
         error: BaseException | None,
         trace_: TracebackType | None,
     ) -> None:
-        context.detach(self._token)
+        restore(self._token)

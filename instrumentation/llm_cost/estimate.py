@@ -102,8 +102,11 @@ def input_size(body: Mapping[str, object]) -> InputSize:
                 waiting.append(inner)
         elif isinstance(value, list | tuple):
             waiting.extend(value)
-        elif value is not None:
-            size += NUMBER_BYTES
+        elif hasattr(type(value), "model_fields"):
+            waiting.append(value.__dict__)  # a client's model where others take a dictionary
+        else:
+            text, attached = _leaf_bytes(value)
+            size, attachments = size + text, attachments + attached
     return InputSize(
         text_bytes=size,
         parts=parts,
@@ -114,6 +117,13 @@ def input_size(body: Mapping[str, object]) -> InputSize:
         writes_cache=writes_cache,
         writes_cache_1h=writes_cache_1h,
     )
+
+
+def _leaf_bytes(value: object) -> tuple[int, int]:
+    """Return the bytes of text and of an attachment that a value without an inside stands for."""
+    if isinstance(value, bytes | bytearray):
+        return 0, len(value)
+    return (0 if value is None else NUMBER_BYTES), 0
 
 
 def _whole(value: object) -> int:

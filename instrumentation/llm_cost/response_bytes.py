@@ -111,8 +111,48 @@ class DocumentBytes:
                 progress.model, progress.id = reply.model, reply.id
                 progress.finish_reasons = reply.finish_reasons
                 progress.service_tier, progress.region = reply.service_tier, reply.region
+                progress.job, progress.others = reply.job, reply.others
+                progress.cost = reply.cost
         progress.output_bytes = self._size_bytes
         return b""
+
+
+class LineBytes:
+    """JSON documents, one a line, that the application reads as bytes; each read along."""
+
+    def __init__(self, reading: Reading, saw: Callable[[Any], None]) -> None:
+        self.reading = reading
+        self._saw = saw
+        # The client's own decoder asks for 64 bytes at a time: appended, not copied.
+        self._waiting = bytearray()
+
+    def take(self, arrived: bytes) -> bytes:
+        """Read the lines that are whole, and show what arrived."""
+        *ends, begun = arrived.split(b"\n")
+        for end in ends:
+            self._waiting += end
+            self._read()
+        self._waiting += begun
+        if len(self._waiting) > MAX_EVENT_BYTES:
+            self._waiting.clear()  # not read: what is left of it is no JSON
+        return arrived
+
+    def rest(self) -> bytes:
+        """Read the last line, which no line end followed."""
+        self._read()
+        return b""
+
+    def _read(self) -> None:
+        line = bytes(self._waiting)
+        self._waiting.clear()
+        if not line.strip():
+            return
+        with contained("reading a line"):
+            try:
+                document = json.loads(line)
+            except ValueError:
+                return  # the application will meet it and say so
+            self._saw(document)
 
 
 def read_document(body: bytes, read_reply: Callable[[Any], Reply]) -> Reply:
@@ -124,7 +164,7 @@ def read_document(body: bytes, read_reply: Callable[[Any], Reply]) -> Reply:
     return read_reply(document)
 
 
-Bytes = EventBytes | DocumentBytes
+Bytes = EventBytes | DocumentBytes | LineBytes
 
 
 def watch(response: Any, reading: Reading, body: Bytes) -> None:
@@ -138,6 +178,12 @@ def watch(response: Any, reading: Reading, body: Bytes) -> None:
     if kind not in _watched_classes:
         _watched_classes[kind] = _watched(kind)
     response.__class__ = _watched_classes[kind]
+
+
+def reading_of(response: Any) -> Reading | None:
+    """Return what watches `response`, None where nothing does."""
+    watched = getattr(response, "__dict__", {}).get(_READING)
+    return None if watched is None else watched[0]
 
 
 _watched_classes: dict[type, type] = {}  # one per response class of the HTTP clients in use

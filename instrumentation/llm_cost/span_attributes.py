@@ -27,9 +27,17 @@ _BUCKETS_WITHOUT_NAME: Final = tuple(
 
 
 def at_start(
-    call_id: bytes, request: Request, identity: Identity, decision: Decision | None
+    call_id: bytes,
+    request: Request,
+    identity: Identity,
+    decision: Decision | None,
+    topic: tuple[str | None, str | None] = (None, None),
 ) -> dict[str, AttributeValue]:
-    """Return what a sampler may see: who asks whom for what, who pays, and what was decided."""
+    """Return what a sampler may see: who asks whom for what, who pays, and what was decided.
+
+    `topic` is the conversation and the agent that the call belongs to.
+    """
+    conversation_id, agent = topic
     starts: dict[str, AttributeValue] = {
         names.OPERATION_NAME: request.operation,
         names.PROVIDER_NAME: request.provider,
@@ -50,6 +58,10 @@ def at_start(
         starts[names.USER_TIER] = identity.tier
     if identity.group is not None:
         starts[names.GROUP] = identity.group
+    if conversation_id is not None:
+        starts[names.CONVERSATION_ID] = conversation_id
+    if agent is not None:
+        starts[names.AGENT_NAME] = agent
     if decision is not None:
         starts[names.POLICY_DECISION] = _decision_name(decision)
         starts[names.POLICY_VERSION] = decision.policy_version
@@ -70,6 +82,15 @@ def at_end(
     if usage is not None:
         _add_usage(found, usage, source)
     _add_cost(found, cost)
+    _add_reply(found, request, reply, started_at_s)
+    return found
+
+
+def at_start_of_job(
+    request: Request, reply: Reply, *, started_at_s: float
+) -> dict[str, AttributeValue]:
+    """Return what is known of work that goes on: no usage and no cost, and no finished attempt."""
+    found: dict[str, AttributeValue] = {names.OPERATION_NAME: names.OPERATION_START_JOB}
     _add_reply(found, request, reply, started_at_s)
     return found
 
@@ -104,7 +125,7 @@ def _add_cost(found: dict[str, AttributeValue], cost: Cost) -> None:
     found[names.COST_NANO_USD] = cost.total_nano_usd
     found[names.COST_AMOUNT] = usd_display(cost.total_nano_usd)
     found[names.COST_CURRENCY] = "USD"
-    found[names.COST_SOURCE] = "local"
+    found[names.COST_SOURCE] = cost.source
     found[names.COST_INPUT_NANO_USD] = cost.input_nano_usd
     found[names.COST_OUTPUT_NANO_USD] = cost.output_nano_usd
     if cost.cache_read_nano_usd:
@@ -125,10 +146,14 @@ def _add_reply(
     if reply.finish_reasons:
         ends[names.RESPONSE_FINISH_REASONS] = reply.finish_reasons
     if reply.service_tier is not None:
-        ends[
-            names.ANTHROPIC_RESPONSE_SERVICE_TIER
-            if request.provider == "anthropic"
-            else names.OPENAI_RESPONSE_SERVICE_TIER
-        ] = reply.service_tier
+        ends[_service_tier_name(request.provider)] = reply.service_tier
     if reply.first_chunk_at_s is not None:
         ends[names.RESPONSE_TIME_TO_FIRST_CHUNK] = reply.first_chunk_at_s - started_at_s
+
+
+def _service_tier_name(provider: str) -> str:
+    if provider == "anthropic":
+        return names.ANTHROPIC_RESPONSE_SERVICE_TIER
+    if provider.startswith("gcp.") or provider == "mistral_ai":
+        return names.RESPONSE_SERVICE_TIER  # the conventions have no name for these
+    return names.OPENAI_RESPONSE_SERVICE_TIER

@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, Protocol
 
 from llm_cost import abandoned
-from llm_cost.call import Call
 from llm_cost.estimate import text_bytes
 from llm_cost.faults import contained
-from llm_cost.request import Reply
+from llm_cost.pricing.cost import Cost
+from llm_cost.request import Job, Reply
 from llm_cost.usage import Usage
 
 
@@ -26,11 +26,14 @@ class Progress:
     """What a stream has told so far. Written by the provider's `read_chunk`."""
 
     __slots__ = (
+        "cost",
         "finish_reasons",
         "first_chunk_at_s",
         "id",
         "is_complete",
+        "job",
         "model",
+        "others",
         "output_bytes",
         "region",
         "service_tier",
@@ -49,6 +52,9 @@ class Progress:
         self.service_tier: str | None = None
         self.region: str | None = None
         self.first_chunk_at_s: float | None = None
+        self.job: Job | None = None
+        self.cost: Cost | None = None
+        self.others: tuple[Reply, ...] = ()
 
     def add_text(self, text: object) -> None:
         """Count a piece of output, should the stream be cut before it tells its usage."""
@@ -66,6 +72,9 @@ class Progress:
             service_tier=self.service_tier,
             region=self.region,
             first_chunk_at_s=self.first_chunk_at_s,
+            job=self.job,
+            others=self.others,
+            cost=self.cost,
         )
 
 
@@ -74,6 +83,28 @@ class ChunkReader(Protocol):
 
     def __call__(self, progress: Progress, chunk: Any, /) -> bool:
         """Take in one chunk; True where it exists only to tell the usage."""
+
+
+class Ending(Protocol):
+    """What a stream ends: a call, or the reading of a result. The first end counts."""
+
+    def stop(self, reply: Reply) -> None:
+        """It was answered."""
+
+    def cancel(self, reply: Reply) -> None:
+        """The caller turned away."""
+
+    def fail(self, error: BaseException, reply: Reply | None) -> None:
+        """It raised `error`."""
+
+
+class Neighbour(Protocol):
+    """Another instrumentation's span that stands for the call of a stream."""
+
+    conclude: Callable[[], None] | None
+
+    def reading(self, chunks: Any) -> Any:
+        """Return `chunks`, seen by the neighbour."""
 
 
 class Reading:
@@ -85,13 +116,14 @@ class Reading:
         "_read_chunk",
         "_reply",
         "is_inside",
+        "neighbour",
         "progress",
         "reads_bytes",
     )
 
     def __init__(
         self,
-        call: Call,
+        call: Ending,
         read_chunk: ChunkReader,
         reply: Callable[[Progress], Reply],
         *,
@@ -106,6 +138,10 @@ class Reading:
         self.is_inside = False
         self.reads_bytes = False  # of the response, because no iterator of ours does
         abandoned.expect_some()
+        # Its span may end before our stream does: then the call ends with it.
+        self.neighbour: Neighbour | None = getattr(call, "neighbour", None)
+        if self.neighbour is not None:
+            self.neighbour.conclude = self._close
 
     def saw(self, chunk: Any) -> bool:
         """Take in one chunk; True where the caller must not see it."""
@@ -147,12 +183,41 @@ class Reading:
                 self._call.cancel(reply)
 
 
+def read_along(chunks: Iterator[Any], reading: Reading) -> Iterator[Any]:
+    """Yield what a client's generator yields. A generator: half of what an iterator class costs.
+
+    For generators only: an iterator that goes on after it has raised needs `SyncChunks`.
+    """
+    if reading.neighbour is not None:
+        chunks = reading.neighbour.reading(chunks)
+    reading.is_inside = True
+    try:
+        for chunk in chunks:
+            if reading.saw(chunk):
+                continue
+            reading.is_inside = False
+            yield chunk
+            reading.is_inside = True
+        reading.stop()
+    except GeneratorExit:  # closed or dropped, where it had yielded
+        if not sys.is_finalizing():
+            reading.dropped()
+        raise
+    except BaseException as error:
+        reading.fail(error)
+        raise
+    finally:
+        reading.is_inside = False
+
+
 class SyncChunks:
     """The iterator inside a client's `Stream`."""
 
     __slots__ = ("_next", "_reading")
 
     def __init__(self, chunks: Iterator[Any], reading: Reading) -> None:
+        if reading.neighbour is not None:
+            chunks = reading.neighbour.reading(chunks)
         self._next = chunks.__next__
         self._reading = reading
 
@@ -187,6 +252,8 @@ class AsyncChunks:
     __slots__ = ("_next", "_reading")
 
     def __init__(self, chunks: AsyncIterator[Any], reading: Reading) -> None:
+        if reading.neighbour is not None:
+            chunks = reading.neighbour.reading(chunks)
         self._next = chunks.__anext__
         self._reading = reading
 

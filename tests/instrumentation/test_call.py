@@ -10,6 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from llm_cost import PolicyBlocked, attribute_to, policy
+from llm_cost import attributes as names
 from llm_cost import call as calls
 from llm_cost.policy.decision import Decision
 from llm_cost.policy.gate import OpenGate
@@ -181,3 +182,13 @@ def test_without_a_policy_there_is_a_cost_and_no_decision(spans: Spans) -> None:
 
     assert "llm_cost.cost.nano_usd" in spans.only()
     assert "llm_cost.policy.decision" not in spans.only()
+
+
+def test_the_span_says_which_conversation_and_agent(gate: RecordingGate, spans: Spans) -> None:
+    with attribute_to(conversation_id="c-7", agent="helper"):
+        _begin().stop(REPLY)
+
+    [span] = spans.finished()
+    assert span.attributes is not None
+    assert span.attributes[names.CONVERSATION_ID] == "c-7"
+    assert span.attributes[names.AGENT_NAME] == "helper"

@@ -11,7 +11,7 @@ from llm_cost import abandoned, faults, policy
 from llm_cost import call as calls
 from llm_cost.request import Reply, Request
 from llm_cost.response_bytes import DocumentBytes, EventBytes, Fields, fields
-from llm_cost.streaming import Progress, Reading, SyncChunks
+from llm_cost.streaming import Progress, Reading, SyncChunks, read_along
 from llm_cost.usage import Usage
 from support.recording import RecordingGate, Spans, eventually
 
@@ -39,17 +39,24 @@ def _reading(*, hides_usage: bool = False) -> Reading:
     return Reading(call, _read_chunk, Progress.reply, hides_usage=hides_usage)
 
 
+both_ways = pytest.mark.parametrize("wrap", [SyncChunks, read_along])
+
+
+@both_ways
 def test_a_fault_in_reading_a_chunk_leaves_the_chunk_alone(
-    gate: RecordingGate, monkeypatch: pytest.MonkeyPatch
+    wrap: Any, gate: RecordingGate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(faults, "reraise", False)
 
-    assert list(SyncChunks(iter([{}, {}]), _reading())) == [{}, {}]
+    assert list(wrap(iter([{}, {}]), _reading())) == [{}, {}]
     assert len(gate.settled) == 1
 
 
-def test_a_stream_found_by_the_collector_ends_on_another_thread(gate: RecordingGate) -> None:
-    chunks = SyncChunks(iter([{"text": "12345678"}] * 2), _reading())
+@both_ways
+def test_a_stream_found_by_the_collector_ends_on_another_thread(
+    wrap: Any, gate: RecordingGate
+) -> None:
+    chunks = wrap(iter([{"text": "12345678"}] * 2), _reading())
     next(chunks)
     knot: list[Any] = [chunks]
     knot.append(knot)
@@ -60,6 +67,20 @@ def test_a_stream_found_by_the_collector_ends_on_another_thread(gate: RecordingG
 
     assert gate.settled[0].outcome == "cancelled"
     assert gate.settled[0].usage.output_text_tokens == 2
+
+
+@both_ways
+def test_a_stream_that_breaks_fails_once_with_what_came(wrap: Any, gate: RecordingGate) -> None:
+    def broken() -> Iterator[Any]:
+        yield {"text": "12345678"}
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        list(wrap(broken(), _reading()))
+
+    (settled,) = gate.settled
+    assert settled.outcome == "error"
+    assert settled.usage.output_text_tokens == 2
 
 
 def test_nothing_ends_inside_a_collection() -> None:

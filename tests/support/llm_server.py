@@ -16,7 +16,7 @@ class Answer:
 
     status: int = 200
     body: Any = None
-    events: list[str] | None = None
+    events: list[str] | list[bytes] | None = None
     delay_s: float = 0
     pause_s: float = 0  # between two events
     cut: bool = False
@@ -99,13 +99,16 @@ class LlmServer:
     @staticmethod
     def _send_events(handler: BaseHTTPRequestHandler, answer: Answer) -> None:
         handler.send_response(answer.status)
-        handler.send_header("content-type", "text/event-stream")
+        is_named = answer.content_type != Answer.content_type
+        handler.send_header(
+            "content-type", answer.content_type if is_named else "text/event-stream"
+        )
         handler.send_header("transfer-encoding", "chunked")
         for name, value in answer.headers.items():
             handler.send_header(name, value)
         handler.end_headers()
         for event in answer.events or ():
-            raw = event.encode()
+            raw = event if isinstance(event, bytes) else event.encode()
             handler.wfile.write(b"%x\r\n%s\r\n" % (len(raw), raw))
             handler.wfile.flush()
             time.sleep(answer.pause_s)

@@ -12,6 +12,15 @@ if TYPE_CHECKING:
 INSTRUMENTORS: Final = (
     "llm_cost.providers.openai:OpenAIInstrumentor",
     "llm_cost.providers.anthropic:AnthropicInstrumentor",
+    "llm_cost.providers.groq:GroqInstrumentor",
+    "llm_cost.providers.together:TogetherInstrumentor",
+    "llm_cost.providers.ollama:OllamaInstrumentor",
+    "llm_cost.providers.cohere:CohereInstrumentor",
+    "llm_cost.providers.bedrock:BedrockInstrumentor",
+    "llm_cost.providers.bedrock:AioBedrockInstrumentor",
+    "llm_cost.providers.litellm:LiteLLMInstrumentor",
+    "llm_cost.providers.google_genai:GoogleGenAIInstrumentor",
+    "llm_cost.providers.mistralai:MistralAIInstrumentor",
 )
 
 
@@ -22,11 +31,16 @@ def instrument(**options: Any) -> list[str]:
         try:
             instrumentor.instrument(**options)
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != instrumentor.module:
+            if not _is_missing(error.name or "", instrumentor.module):
                 raise  # the client is installed and something of its own is not
             continue
         patched.append(instrumentor.module)
     return patched
+
+
+def _is_missing(name: str, client: str) -> bool:
+    """Return whether `name`, which was not found, is the client, above it or a part of it."""
+    return bool(name) and (f"{client}.".startswith(f"{name}.") or name.startswith(f"{client}."))
 
 
 def uninstrument() -> None:

@@ -2,13 +2,20 @@
 
 Usage rule: `input_tokens` exclude the cache, so cache reads and writes stand beside them.
 `output_tokens` include thinking. In a stream, counts are cumulative: the newest replaces, and
-the split of cache writes by lifetime is told only at the start.
+the split of cache writes by lifetime is told only at the start. `iterations` repeats what the
+totals hold, with two exceptions: a compaction stands outside of them, and so does an adviser,
+which is another model and is booked as a call of its own. Fetching pages costs its tokens only.
+
+The Bedrock, Vertex, Foundry and AWS clients go through here before they rewrite the URL.
+A message batch is billed when it is done: each result that is read is booked once, by the id
+of its message, at the batch price. Token counts are free.
 
 The client makes GenAI spans of its own, on by default. While a call of ours runs, its tracer
 hands out our span instead, which it can propagate and cannot write to: one call, one span.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from operator import add
 from typing import Any, Final
 
 from llm_cost.providers.endpoint import (
@@ -23,7 +30,7 @@ from llm_cost.providers.endpoint import (
 from llm_cost.providers.instrumentor import Instrumentor, Patch
 from llm_cost.providers.seam import BorrowedTracer, running_call
 from llm_cost.providers.server import server_of
-from llm_cost.request import ESTIMATED, Reply, Request
+from llm_cost.request import ESTIMATED, Job, Reply, Request
 from llm_cost.streaming import Progress
 from llm_cost.usage import Usage
 
@@ -39,25 +46,40 @@ def usage_of(usage: Any, started: Any = None) -> Usage | None:
         value = get(name)
         return first(name) if value is None else value
 
-    # Context that the provider compacted is billed and stands outside of the totals.
-    compacted = [told(one).get for one in newest("iterations") or ()]
-    compacted = [one for one in compacted if one("type") == "compaction"]
-    read = count(newest("cache_read_input_tokens"))
-    written = count(newest("cache_creation_input_tokens"))
-    beside_cache = count(newest("input_tokens")) + _sum(compacted, "input_tokens")
+    counts = _counts(newest)
+    for one in newest("iterations") or ():
+        # Context that the provider compacted is billed and stands outside of the totals.
+        if at(one, "type") == "compaction":
+            counts = tuple(map(add, counts, _counts(told(one).get)))
+    beside_cache, output, read, written, written_1h = counts
     return Usage.from_totals(
         input_tokens=beside_cache + read + written,
-        output_tokens=count(newest("output_tokens")) + _sum(compacted, "output_tokens"),
+        output_tokens=output,
         cache_read_tokens=read,
         cache_write_tokens=written,
-        cache_write_1h_tokens=count(at(newest("cache_creation"), "ephemeral_1h_input_tokens")),
+        cache_write_1h_tokens=written_1h,
         output_reasoning_tokens=count(at(newest("output_tokens_details"), "thinking_tokens")),
         web_searches=count(at(newest("server_tool_use"), "web_search_requests")),
     )
 
 
-def _sum(parts: Sequence[Callable[[str], Any]], name: str) -> int:
-    return sum(count(get(name)) for get in parts)
+def _counts(get: Callable[[str], Any]) -> tuple[int, ...]:
+    return (
+        count(get("input_tokens")),
+        count(get("output_tokens")),
+        count(get("cache_read_input_tokens")),
+        count(get("cache_creation_input_tokens")),
+        count(at(get("cache_creation"), "ephemeral_1h_input_tokens")),
+    )
+
+
+def _advice(usage: Any) -> tuple[Reply, ...]:
+    """Return what other models were asked inside a message, each at its own price."""
+    return tuple(
+        Reply(usage=usage_of(one), model=text_or_none(at(one, "model")))
+        for one in at(usage, "iterations") or ()
+        if at(one, "type") == "advisor_message"
+    )
 
 
 def _service_tier(usage: Any) -> str | None:
@@ -76,6 +98,7 @@ def _read_message(reply: Any) -> Reply:
         finish_reasons=(reason,) if reason else (),
         service_tier=_service_tier(usage),
         region=text_or_none(at(usage, "inference_geo")),
+        others=_advice(usage),
     )
 
 
@@ -87,6 +110,7 @@ def _read_event(progress: Progress, event: Any) -> bool:
         progress.add_text(of_delta("text") or of_delta("thinking") or of_delta("partial_json"))
     elif kind == "message_delta":
         progress.usage = usage_of(get("usage"), progress.started)
+        progress.others = _advice(get("usage"))
         progress.is_complete = True
         if reason := text_or_none(at(get("delta"), "stop_reason")):
             progress.finish_reasons = (reason,)
@@ -113,15 +137,28 @@ def _conclude(progress: Progress) -> Reply:
     )
 
 
-_MESSAGES: Final = Endpoint("chat", _read_message, _read_event, _conclude)
+def _read_result(line: Any) -> Reply:
+    """Read one line of a batch's results; what was not answered was not billed."""
+    result = at(line, "result")
+    if at(result, "type") != "succeeded":
+        return Reply()
+    reply = _read_message(at(result, "message"))
+    if reply.id is None:
+        return Reply()
+    # Batches of clouds do not all say so in the usage; the price is the batch's all the same.
+    return reply._replace(service_tier="batch", job=Job(reply.id))
+
+
+MESSAGES: Final = Endpoint("chat", _read_message, _read_event, _conclude)
+_RESULTS: Final = Endpoint("chat", lambda _: Reply(), is_result=True, read_line=_read_result)
 
 
 def endpoint_of(options: Any) -> Endpoint | None:
-    """Return the endpoint of a request that makes a message, None for every other request."""
-    is_message = options.method.lower() == "post" and (
-        options.url.partition("?")[0].endswith("/v1/messages")
-    )
-    return _MESSAGES if is_message else None
+    """Return the endpoint of a request that makes a message or reads what a batch made."""
+    path: str = options.url.partition("?")[0]
+    if options.method.lower() == "post":
+        return MESSAGES if path.endswith("/v1/messages") else None
+    return _RESULTS if path.endswith("/results") and "/messages/batches/" in path else None
 
 
 def request_of(client: Any, options: Any, endpoint: Endpoint, stream: bool) -> Request:

@@ -21,6 +21,8 @@ class Endpoint(NamedTuple):
     count_request: for what is billed by its request and tells no usage.
     is_text: whether bytes of text say something about its tokens.
     usage_on_request: its stream tells its usage only with `stream_options.include_usage`.
+    is_result: reading it costs nothing; it may tell what earlier work cost.
+    read_line: of a result with one JSON document a line, how a line is read.
     """
 
     operation: str
@@ -30,6 +32,8 @@ class Endpoint(NamedTuple):
     count_request: Callable[[Mapping[str, Any]], Usage] | None = None
     is_text: bool = True
     usage_on_request: bool = False
+    is_result: bool = False
+    read_line: Callable[[Any], Reply] | None = None
 
 
 class Surface(NamedTuple):

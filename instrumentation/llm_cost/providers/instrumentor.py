@@ -11,6 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar, NamedTuple, Self
 
+from opentelemetry import trace
+
+from llm_cost import settings, surroundings
+from llm_cost.providers.beneath import Undo, slip
 from llm_cost.providers.endpoint import Surface
 
 
@@ -29,6 +33,7 @@ class Instrumentor:
     _instance: ClassVar[Any] = None
     _lock: ClassVar[threading.Lock] = threading.Lock()
     _undo: "list[tuple[Any, str, Any, Any]]"
+    _undo_beneath: "list[Undo]"
     _is_on: threading.Event
 
     def __new__(cls, *_: object, **__: object) -> Self:
@@ -37,6 +42,7 @@ class Instrumentor:
             if cls._instance is None:
                 cls._instance = super().__new__(cls)
                 cls._instance._undo = []
+                cls._instance._undo_beneath = []
                 cls._instance._is_on = threading.Event()
             instance: Self = cls._instance
             return instance
@@ -55,7 +61,7 @@ class Instrumentor:
 
         Raises ModuleNotFoundError when the client is not installed: loaders skip it then.
         """
-        base_client = importlib.import_module(f"{self.module}._base_client")
+        base_client = self._base_module()
         if "tracer_provider" in options:
             from llm_cost import call
 
@@ -63,21 +69,37 @@ class Instrumentor:
         with Instrumentor._lock:
             if self._undo:
                 return
-            for owner, name, wrap in self._patches(base_client):
-                original = vars(owner)[name]
-                ours = wrap(original)
-                setattr(owner, name, ours)
-                self._undo.append((owner, name, original, ours))
+            if settings.prices_path() is not None:
+                # Loaded only where asked for: most applications have no prices of their own.
+                importlib.import_module("llm_cost.price_files").use_from_environment()
+            self._put_on(self._patches(base_client))
+        # Before the first call, whose neighbour starts its span before ours is asked for.
+        surroundings.watch(trace.get_tracer_provider())
+
+    def _put_on(self, patches: list[Patch]) -> None:
+        for owner, name, wrap in patches:
+            original = vars(owner)[name]
+            ours = wrap(original)
+            setattr(owner, name, ours)
+            self._undo.append((owner, name, original, ours))
+            if isinstance(owner, type):  # a module has no subclasses
+                self._undo_beneath += slip(owner, name, original, ours)
 
     def uninstrument(self, **_: Any) -> None:
         """Put the client back as it was found."""
         with Instrumentor._lock:
             self._is_on.clear()
+            while self._undo_beneath:
+                self._undo_beneath.pop()()
             while self._undo:
                 owner, name, original, ours = self._undo.pop()
                 # Somebody else's patch on top of ours stays; it is theirs to take off.
                 if vars(owner).get(name) is ours:
                     setattr(owner, name, original)
+
+    def _base_module(self) -> Any:
+        """Return the module whose classes are patched; ModuleNotFoundError where there is none."""
+        return importlib.import_module(f"{self.module}._base_client")
 
     def _patches(self, base_client: Any) -> list[Patch]:
         from llm_cost.providers import seam
@@ -101,12 +123,17 @@ class Instrumentor:
 
         Where somebody else's patch keeps ours from coming off, ours has to stand aside.
         """
-        is_on = self._is_on = threading.Event()
-        is_on.set()
+        is_on = self._switch_on()
         endpoint_of = surface.endpoint_of
         return surface._replace(
             endpoint_of=lambda options: endpoint_of(options) if is_on.is_set() else None
         )
+
+    def _switch_on(self) -> threading.Event:
+        """Return what tells whether these very patches are to be on."""
+        is_on = self._is_on = threading.Event()
+        is_on.set()
+        return is_on
 
     def _surface(self) -> Surface:
         raise NotImplementedError

@@ -20,9 +20,17 @@ from llm_cost import call as calls
 from llm_cost.call import Call
 from llm_cost.faults import contained
 from llm_cost.providers.endpoint import Endpoint, Surface
+from llm_cost.receipts import Receipt, book
 from llm_cost.request import ESTIMATED, Reply, Request
-from llm_cost.response_bytes import DocumentBytes, EventBytes, fields, read_document, watch
-from llm_cost.streaming import AsyncChunks, Reading, SyncChunks
+from llm_cost.response_bytes import (
+    DocumentBytes,
+    EventBytes,
+    LineBytes,
+    fields,
+    read_document,
+    watch,
+)
+from llm_cost.streaming import AsyncChunks, Reading, read_along
 
 _REFUSING_SERVERS_LIMIT: Final = 1_024
 _refusing_servers: set[tuple[str | None, int | None]] = set()
@@ -36,7 +44,8 @@ _NEVER_SENT: Final = frozenset(("ConnectTimeout", "ConnectError", "PoolTimeout",
 def running_call() -> Call | None:
     """Return the call whose request is being made in this context."""
     attempt = _running.get()
-    return None if attempt is None else attempt.call
+    call = None if attempt is None else attempt.call
+    return call if isinstance(call, Call) else None
 
 
 class BorrowedTracer:
@@ -70,7 +79,8 @@ class Attempt:
     def __init__(
         self, surface: Surface, endpoint: Endpoint, request: Request, options: Any
     ) -> None:
-        self.call: Call | None = None
+        # Of a result that is read, nothing is asked and nothing begins.
+        self.call: Call | Receipt | None = Receipt(request) if endpoint.is_result else None
         self.request = request
         self._surface = surface
         self._endpoint = endpoint
@@ -82,7 +92,7 @@ class Attempt:
 
     def enter(self) -> None:
         """Make the call's span current and ask for usage; in the frame that leaves again."""
-        if self.call is None:
+        if not isinstance(self.call, Call):
             return
         with contained("entering a call"):
             self._current = self.call.current()
@@ -141,13 +151,12 @@ class Attempt:
         """Return whether the client is about to send again what may have been billed already."""
         return self.call is not None and _may_have_consumed(error)
 
-    def lose(self, error: BaseException) -> Call | None:
+    def lose(self, error: BaseException) -> None:
         """Book what was sent as a call of its own."""
         lost, self.call = self.call, None
-        if lost is not None:
+        if isinstance(lost, Call):
             with contained("booking a lost attempt"):
-                lost.fail(error, Reply())
-        return lost
+                lost.lose(error)
 
     def _consumed(self, error: BaseException) -> Reply | None:
         # openai's parse helpers raise errors that carry the reply: it was made and is billed.
@@ -169,33 +178,51 @@ class Attempt:
                 raise
         return result
 
-    def _read(self, call: Call, result: Any) -> None:
+    def _read(self, call: Call | Receipt, result: Any) -> None:
         endpoint = self._endpoint
         stream = self._stream_in(result)
         if stream is not None:
             reading = self._reading(call)
             chunks = stream._iterator
-            wrap = AsyncChunks if hasattr(chunks, "__anext__") else SyncChunks
+            wrap = AsyncChunks if hasattr(chunks, "__anext__") else read_along
             watch(stream.response, reading, EventBytes(reading))
             stream._iterator = wrap(chunks, reading)
             return
         response = _response_of(result)
         if response is None:
             call.stop(self._complete(endpoint.read_reply(fields(result))))
+        elif endpoint.read_line is not None:
+            self._read_lines(call, result, response)
         elif response.is_closed:
-            call.stop(self._complete(read_document(response.content, endpoint.read_reply)))
+            call.stop(self._complete(self._read_whole(call, response)))
         else:
             reading = self._reading(call)
-            events = self.request.stream or "event-stream" in response.headers.get(
-                "content-type", ""
-            )
             watch(
                 response,
                 reading,
                 EventBytes(reading)
-                if events
+                if self.request.stream or _has_events(response)
                 else DocumentBytes(reading, lambda told: self._complete(endpoint.read_reply(told))),
             )
+
+    def _read_whole(self, call: Call | Receipt, response: Any) -> Reply:
+        if not _has_events(response):
+            return read_document(response.content, self._endpoint.read_reply)
+        # Events that the client gathered before it handed them on, as it does with speech.
+        reading = self._reading(call)
+        EventBytes(reading).take(response.content)
+        return self._endpoint.conclude(reading.progress)
+
+    def _read_lines(self, call: Call | Receipt, result: Any, response: Any) -> None:
+        read_line, request = self._endpoint.read_line, self.request
+        assert read_line is not None
+        reading = self._reading(call)
+        watch(response, reading, LineBytes(reading, lambda line: book(request, read_line(line))))
+        if hasattr(result, "_raw_iterator"):
+            # The client's decoder has an iterator already, of before we watched.
+            is_async = hasattr(result, "__anext__")
+            bytes_of = response.aiter_bytes if is_async else response.iter_bytes
+            result._raw_iterator = bytes_of(chunk_size=64)
 
     def _stream_in(self, result: Any) -> Any:
         """Return the client's stream that `result` is, or is made around; None elsewhere."""
@@ -209,7 +236,7 @@ class Attempt:
                 return stream
         return None
 
-    def _reading(self, call: Call) -> Reading:
+    def _reading(self, call: Call | Receipt) -> Reading:
         endpoint = self._endpoint
         return Reading(call, endpoint.read_chunk, endpoint.conclude, hides_usage=self._hides_usage)
 
@@ -229,6 +256,10 @@ def _response_of(result: Any) -> Any:
         if hasattr(response, "iter_raw"):
             return response
     return result if hasattr(result, "iter_raw") else None
+
+
+def _has_events(response: Any) -> bool:
+    return "event-stream" in response.headers.get("content-type", "")
 
 
 def _may_have_consumed(error: BaseException) -> bool:
@@ -279,7 +310,8 @@ def patched_request(surface: Surface, original: Callable[..., Any]) -> Callable[
         attempt = _attempt(surface, self, options, keywords)
         if attempt is None:
             return original(self, cast_to, options, *positional, **keywords)
-        attempt.call = calls.begin(attempt.request)
+        if attempt.call is None:
+            attempt.call = calls.begin(attempt.request)
         while True:
             attempt.enter()
             try:
@@ -308,7 +340,8 @@ def patched_async_request(
         attempt = _attempt(surface, self, options, keywords)
         if attempt is None:
             return await original(self, cast_to, options, *positional, **keywords)
-        attempt.call = await calls.begin_async(attempt.request)
+        if attempt.call is None:
+            attempt.call = await calls.begin_async(attempt.request)
         while True:
             attempt.enter()
             try:

@@ -1,8 +1,9 @@
 """Who serves a client: read from the host of its base URL.
 
 An unknown host speaks the wire protocol of the client's own provider, so that provider is
-assumed: most often it is a company's gateway in front of it. Where it is not, its models have
-other names, and a name that the provider does not sell has no price: unknown, never wrong.
+assumed: most often it is a company's gateway in front of it. Where it is not (vLLM, LM Studio),
+its models have other names, and a name that the provider does not sell has no price: unknown,
+never wrong.
 """
 
 from typing import Any, Final, NamedTuple
@@ -27,6 +28,19 @@ _BY_HOST: Final = {
     "api.together.ai": "together",
     "openrouter.ai": "openrouter",
     "api.fireworks.ai": "fireworks",
+    "api.novita.ai": "novita",
+    "api.deepinfra.com": "deepinfra",
+    "api.sambanova.ai": "sambanova",
+    "integrate.api.nvidia.com": "nvidia",
+    "api.studio.nebius.com": "nebius",
+    "api.tokenfactory.nebius.com": "nebius",
+    "models.github.ai": "github_models",
+    "api.minimax.io": "minimax",
+    "api.z.ai": "z_ai",
+    "open.bigmodel.cn": "zhipuai",
+    "dashscope.aliyuncs.com": "alibaba",
+    "dashscope-intl.aliyuncs.com": "alibaba",
+    "ollama.com": "ollama_cloud",
     "api.mistral.ai": "mistral_ai",
     "api.perplexity.ai": "perplexity",
     "api.cohere.com": "cohere",
@@ -48,6 +62,7 @@ _BY_DOMAIN: Final = (
     (".api.aws", "aws.bedrock"),
     (".x.ai", "x_ai"),
 )
+_BY_PORT: Final = {11434: "ollama"}  # which serves OpenAI's protocol beside its own
 _BY_CLIENT: Final = (
     ("AzureOpenAI", "azure.ai.openai"),
     ("Bedrock", "aws.bedrock"),
@@ -65,7 +80,10 @@ def server_of(client: Any, default_provider: str) -> Server:
         return remembered[1]
     host = base_url.host or None
     port = base_url.port or {"https": 443, "http": 80}.get(base_url.scheme)
-    server = Server(provider_of(type(client).__name__, host or "", default_provider), host, port)
+    provider = provider_of(type(client).__name__, host or "", default_provider)
+    if provider == default_provider and port is not None:
+        provider = _BY_PORT.get(port, provider)
+    server = Server(provider, host, port)
     _known[client] = (base_url, server)
     return server
 

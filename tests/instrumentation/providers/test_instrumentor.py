@@ -39,7 +39,7 @@ def test_patches_come_off_and_go_on_again() -> None:
     found = _classes()
 
     for _ in range(2):
-        assert providers.instrument() == ["openai", "anthropic"]
+        assert {"openai", "anthropic"} <= set(providers.instrument())
         providers.instrument()
         assert _classes() != found
         providers.uninstrument()
@@ -124,14 +124,14 @@ def test_a_missing_client_is_a_module_not_found() -> None:
         "try:\n    OpenAIInstrumentor().instrument()\n"
         "except ModuleNotFoundError: print('skipped')\n"
         "from llm_cost import providers\n"
-        "print(providers.instrument())\n"
+        "print('openai' in (patched := providers.instrument()), 'anthropic' in patched)\n"
     )
 
     done = subprocess.run(
         [sys.executable, "-c", hidden], capture_output=True, text=True, check=True
     )
 
-    assert done.stdout == "skipped\n['anthropic']\n"
+    assert done.stdout == "skipped\nFalse True\n"
 
 
 def test_loading_an_instrumentor_imports_no_client() -> None:

@@ -212,6 +212,13 @@ ANTHROPIC = [
 ]
 
 
+CELLS = [
+    pytest.param(cell, marks=pytest.mark.covers(client, cell.name), id=cell.name)
+    for client, cells in (("openai", OPENAI), ("anthropic", ANTHROPIC))
+    for cell in cells
+]
+
+
 def _client(cell: Cell, server: LlmServer, *, is_async: bool) -> Any:
     if cell in OPENAI:
         of_openai = openai.AsyncOpenAI if is_async else openai.OpenAI
@@ -251,7 +258,7 @@ def _assert_one_call(cell: Cell, spans: Spans, gate: RecordingGate, server: LlmS
     assert "secret" not in repr(attributes)
 
 
-@pytest.mark.parametrize("cell", OPENAI + ANTHROPIC, ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", CELLS)
 def test_a_sync_call_is_seen_once_and_returns_what_it_always_did(
     cell: Cell, server: LlmServer, gate: RecordingGate, request: pytest.FixtureRequest
 ) -> None:
@@ -300,7 +307,7 @@ async def _read_raw_async(cell: Cell, result: Any) -> Any:
     return result.headers["content-type"], parsed.to_dict()
 
 
-@pytest.mark.parametrize("cell", OPENAI + ANTHROPIC, ids=lambda cell: cell.name)
+@pytest.mark.parametrize("cell", CELLS)
 async def test_an_async_call_is_seen_once_and_returns_what_it_always_did(
     cell: Cell, server: LlmServer, gate: RecordingGate, request: pytest.FixtureRequest
 ) -> None:
