@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON ?= python3
 
-.PHONY: install packages check test demo bench proto prices dashboards collector collector-validate clean
+.PHONY: install packages check test demo bench proto prices coverage-table dashboards collector collector-validate clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	tools/install_packages.sh python3-venv="$(PYTHON) -c 'import ensurepip'"
@@ -41,6 +41,9 @@ proto:  ## the stubs from policy.proto
 
 prices: install  ## the price table from the installed genai-prices
 	$(BIN)/python tools/generate_prices.py
+
+coverage-table: install  ## docs/coverage.md from the run of the client tests
+	$(BIN)/pytest tests/instrumentation/providers --write-coverage-table
 
 dashboards: install  ## grafana/dashboards/*.json from code
 	$(BIN)/python -m llm_cost_dashboards
