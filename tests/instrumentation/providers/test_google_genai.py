@@ -37,6 +37,19 @@ NANO_USD = 100 * 300 + 20 * 30 + 60 * 2_500  # $0.30, $0.03 and $2.50 a million
 SHORT_S = 0.3
 
 
+# A response over aiohttp that a test leaves unread may be collected only after the test's loop
+# has closed, and aiohttp complains about that.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in.*ClientResponse:pytest.PytestUnraisableExceptionWarning"
+)
+
+
+@pytest.fixture(autouse=True)
+def _left_responses_are_collected_here() -> Iterator[None]:
+    yield
+    gc.collect()
+
+
 @pytest.fixture
 def spans() -> Iterator[Spans]:
     recording = Spans()
