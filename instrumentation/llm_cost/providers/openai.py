@@ -6,9 +6,13 @@ what is retrieved was paid for when it was made. Two things are billed only when
 and booked by whoever reads them then: background responses and batches.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
+import wrapt
+
+from llm_cost.providers import openai_socket
 from llm_cost.providers.endpoint import Endpoint, Surface, body_of, count, text_or_none
 from llm_cost.providers.instrumentor import Instrumentor, Patch
 from llm_cost.providers.openai_replies import (
@@ -128,7 +132,17 @@ class OpenAIInstrumentor(Instrumentor):
         return Surface(endpoint_of, request_of, (Stream, AsyncStream))
 
     def _more_patches(self, base_client: Any) -> list[Patch]:
+        """Return the patches of websockets; those that are not loaded yet are waited for."""
         del base_client
-        from llm_cost.providers.openai_socket import patches
+        is_on, found = self._is_on, list[Patch]()
 
-        return patches(self._is_on.is_set)
+        def loaded(module: Any) -> None:
+            if is_on.is_set():
+                self._put_on(openai_socket.patches_of(module, is_on.is_set))
+
+        for name in openai_socket.MODULES:
+            if name in sys.modules:
+                found += openai_socket.patches_of(sys.modules[name], is_on.is_set)
+            else:
+                wrapt.register_post_import_hook(loaded, name)
+        return found

@@ -14,9 +14,9 @@ Messages are looked at as bytes, and parsed only where they tell an end: most of
 
 import functools
 import json
+import sys
 from collections import deque
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 from llm_cost import attribution, policy
@@ -157,33 +157,41 @@ _KINDS: Final = (
 )
 
 
-def patches(is_on: IsOn) -> list[Patch]:
-    """Return the patches of a client that has websockets; none for one that has not."""
-    try:
-        base = import_module("openai._websocket_connection")
-        modules = [(kind, import_module(kind.module)) for kind in _KINDS]
-    except ImportError:
-        return []  # a client of before 3.0
+_BASE: Final = "openai._websocket_connection"
+MODULES: Final = (_BASE, *(kind.module for kind in _KINDS))
+"""What has to be patched; loading it takes a fifth of a second, so nobody does it for us alone."""
+
+
+def patches_of(module: Any, is_on: IsOn) -> list[Patch]:
+    """Return the patches of one of `MODULES`; none for a client of before 3.0."""
+    if module.__name__ == _BASE:
+        return _base_patches(module, is_on)
+    if _BASE not in sys.modules:
+        return []
     found: list[Patch] = []
-    for owner, is_async in (
-        (base.WebSocketConnectionBase, False),
-        (base.AsyncWebSocketConnectionBase, True),
-    ):
-        found.append(Patch(owner, "send_raw", _async_send(is_on) if is_async else _send(is_on)))
-        found.append(Patch(owner, "close", _async_close if is_async else _close))
-    for kind, module in modules:
-        for prefix, entry in (("", "__enter__"), ("Async", "__aenter__")):
-            manager = getattr(module, f"{prefix}{kind.name}ConnectionManager", None)
-            connection = getattr(module, f"{prefix}{kind.name}Connection", None)
-            if manager is None or connection is None:
-                continue
-            enter = _async_enter(kind, is_on) if prefix else _enter(kind, is_on)
-            found += [
-                Patch(manager, entry, enter),
-                Patch(manager, "enter", enter),
-                Patch(connection, "recv_bytes", _async_recv if prefix else _recv),
-            ]
+    kind = next(kind for kind in _KINDS if kind.module == module.__name__)
+    for prefix, entry in (("", "__enter__"), ("Async", "__aenter__")):
+        manager = getattr(module, f"{prefix}{kind.name}ConnectionManager", None)
+        connection = getattr(module, f"{prefix}{kind.name}Connection", None)
+        if manager is None or connection is None:
+            continue
+        enter = _async_enter(kind, is_on) if prefix else _enter(kind, is_on)
+        found += [
+            Patch(manager, entry, enter),
+            Patch(manager, "enter", enter),
+            Patch(connection, "recv_bytes", _async_recv if prefix else _recv),
+        ]
     return found
+
+
+def _base_patches(module: Any, is_on: IsOn) -> list[Patch]:
+    sync, async_ = module.WebSocketConnectionBase, module.AsyncWebSocketConnectionBase
+    return [
+        Patch(sync, "send_raw", _send(is_on)),
+        Patch(sync, "close", _close),
+        Patch(async_, "send_raw", _async_send(is_on)),
+        Patch(async_, "close", _async_close),
+    ]
 
 
 def _private(manager: Any, name: str) -> Any:
